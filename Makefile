@@ -1,0 +1,74 @@
+# One virtual environment a purpose; every target installs what it needs.
+PYTHON ?= python3
+VENV := .venv
+TRAIN := .venv-train
+BIN := $(VENV)/bin
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs policies test-train test-oldest test-wheel bench bench-compare bench-peers wheels clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.cpu  ## check four prompts with the shipped model and print the decisions
+	$(BIN)/python examples/01_check_prompts.py
+
+test: $(VENV)/.dev  ## run the tests: no torch, no server
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## format, lint, types, generated docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+docs: $(VENV)/.dev  ## write the generated docs: error reference, categories, policy schema
+	$(BIN)/python docs/generate.py
+
+policies: $(VENV)/.dev  ## run every shipped policy's cases, and find rules without cases
+	$(BIN)/guardkit policy test policies/*.yaml
+
+test-train: $(TRAIN)/.done  ## run the tests of training and export (installs torch)
+	$(TRAIN)/bin/python -m pytest -m train
+
+test-oldest: ## run the tests with the oldest versions that pyproject.toml allows
+	rm -rf .venv-oldest && $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[cpu,dev]"
+	.venv-oldest/bin/python -m pytest
+
+test-wheel: $(VENV)/.dev  ## build the wheel and check a prompt with it, offline, in an empty folder
+	$(BIN)/python tests/wheel/run.py
+
+bench: $(VENV)/.dev  ## measure latency, throughput, cold start and memory
+	$(BIN)/guardkit bench
+
+bench-compare: $(VENV)/.dev  ## compare with the committed baseline of this machine
+	$(BIN)/python bench/compare.py
+
+bench-peers: $(VENV)/.dev  ## the same workload through other libraries, interleaved
+	$(BIN)/python bench/peers.py
+
+wheels: $(VENV)/.dev  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+clean:  ## remove environments and build output
+	rm -rf .venv .venv-* dist build
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.cpu: $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python $(PIP_INSTALL) -e ".[cpu]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.cpu
+	$(BIN)/python $(PIP_INSTALL) -e ".[cpu,dev]"
+	touch $@
+
+$(TRAIN)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TRAIN)
+	$(TRAIN)/bin/python $(PIP_INSTALL) torch==2.13.0  # first: any other spelling pulls CUDA packages
+	$(TRAIN)/bin/python $(PIP_INSTALL) -e ".[cpu,train,export,dev]"
+	touch $@

@@ -1,0 +1,214 @@
+"""Artifacts: the folders that hold exported models, where they are found, and what they promise.
+
+An artifact is a Triton model folder plus `manifest.json`:
+
+    text-safety/manifest.json, CARD.md, parity.json, config.pbtxt, labels.txt, 1/model.onnx, 1/tokenizer.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from guardkit.errors import DigestError, ManifestError, MissingArtifactError
+from guardkit.places import MODELS
+from guardkit.taxonomy import TAXONOMY
+
+FORMAT = 1
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class FileEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of an artifact."""
+
+    sha256: Digest
+    size_bytes: Annotated[int, Meta(ge=0)]
+
+
+class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One input or output of the graph."""
+
+    name: str
+    dtype: str
+    """numpy's name, for example `int64`."""
+    shape: tuple[int | str, ...]
+    """A number is fixed; a word names a dimension that varies."""
+
+
+class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
+    """Platt scaling of one category: score = 1 / (1 + exp(-(scale * logit + shift)))."""
+
+    scale: Annotated[float, Meta(gt=0)]
+    shift: float
+
+
+class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """How text reaches the graph."""
+
+    max_tokens: Annotated[int, Meta(ge=8)]
+    """Longest window, special tokens included."""
+    overlap: Annotated[int, Meta(ge=0)]
+    """Tokens that neighbouring windows share."""
+    tokenizer: str = "1/tokenizer.json"
+    span_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """A token whose score is at least this carries the category."""
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an artifact holds: the typed content of `manifest.json`."""
+
+    format: int
+    name: Name
+    version: str
+    task: str
+    """`text-scores` is the one task of this version."""
+    precision: str
+    """`fp32`, `fp16` or `int8`."""
+    licence: str
+    categories: tuple[str, ...]
+    """In the order of the graph's `logits`."""
+    calibration: dict[str, Calibration]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: dict[str, FileEntry]
+    """Relative path -> digest; every file the SDK reads is listed."""
+    text: TextOptions | None = None
+    model: str = "1/model.onnx"
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+
+class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How an artifact is run: the policy's `models.<name>`."""
+
+    backend: Literal["onnx"] = "onnx"
+    provider: Literal["cpu"] = "cpu"
+    threads: Annotated[int, Meta(ge=1, le=256)] = 1
+    """Threads of one run; 1 suits a web server, where requests are the parallelism."""
+    path: str | None = None
+    """The artifact's folder, relative to the policy file, when it is not in a usual place."""
+
+
+class Artifact(Struct, frozen=True):
+    """A folder and its manifest. `read` checks the digest of what it returns."""
+
+    path: Path
+    manifest: Manifest
+
+    def read(self, relative: str) -> bytes:
+        """Read one file of the artifact, in memory, after checking it against the manifest.
+
+        Raises:
+            ManifestError: The manifest does not list the file.
+            DigestError: The file is missing, truncated or changed.
+        """
+        entry = self.manifest.files.get(relative)
+        if entry is None:
+            raise ManifestError(f"{self.path / 'manifest.json'}: lists no file '{relative}'.")
+        path = self.path / relative
+        try:
+            content = path.read_bytes()
+        except OSError as e:
+            raise DigestError(f"{path}: cannot be read ({e.strerror}). {_REINSTALL}") from e
+        if len(content) != entry.size_bytes:
+            raise DigestError(
+                f"{path}: {len(content)} bytes, the manifest says {entry.size_bytes}. {_REINSTALL}"
+            )
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != entry.sha256:
+            raise DigestError(
+                f"{path}: SHA-256 {digest[:12]}..., the manifest says {entry.sha256[:12]}... {_REINSTALL}"
+            )
+        return content
+
+    def verify(self) -> None:
+        """Check every file the manifest lists.
+
+        Raises:
+            DigestError: A file is missing, truncated or changed.
+        """
+        for relative in self.manifest.files:
+            self.read(relative)
+
+
+_REINSTALL = "Reinstall guardkit or export the artifact again."
+
+
+def find_artifact(name: str, *, path: Path | None = None) -> Artifact:
+    """Find an artifact by name and read its manifest.
+
+    Places, first hit wins: `path` (a policy's `models.<name>.path`), each folder of
+    `$GUARDKIT_MODELS`, the installed package, installed data-only wheels, a checkout.
+
+    Raises:
+        MissingArtifactError: It is in none of them.
+        ManifestError: Its manifest cannot be used.
+    """
+    if path is not None:
+        return load_artifact(path)
+    tried: list[str] = []
+    for folder in MODELS.folders():
+        if (folder / name / "manifest.json").is_file():
+            return load_artifact(folder / name)
+        tried.append(str(folder / name))
+    raise MissingArtifactError(
+        f"artifact '{name}' not found. Tried: {'; '.join(tried)}. "
+        f"Set {MODELS.environment_variable} to the folder that holds it, or the policy's models.{name}.path."
+    )
+
+
+def list_artifacts() -> list[Artifact]:
+    """Every artifact that can be found, by name; the first folder that has it wins."""
+    found: dict[str, Artifact] = {}
+    for folder in MODELS.folders():
+        for manifest in sorted(folder.glob("*/manifest.json")):
+            found.setdefault(manifest.parent.name, load_artifact(manifest.parent))
+    return [found[name] for name in sorted(found)]
+
+
+def load_artifact(path: Path) -> Artifact:
+    """Read the manifest of the artifact in a folder.
+
+    Raises:
+        MissingArtifactError: The folder has no manifest.
+        ManifestError: The manifest is malformed or contradicts itself.
+    """
+    file = path / "manifest.json"
+    try:
+        manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
+    except OSError as e:
+        raise MissingArtifactError(f"{file}: cannot be read ({e.strerror}).") from e
+    except msgspec.DecodeError as e:  # ValidationError is one
+        raise ManifestError(f"{file}: {e}. {_REINSTALL}") from e
+    _check_manifest(manifest, file)
+    return Artifact(path, manifest)
+
+
+def _check_manifest(manifest: Manifest, file: Path) -> None:
+    if manifest.format != FORMAT:
+        raise ManifestError(
+            f"{file}: format {manifest.format}, this guardkit reads {FORMAT}. Upgrade guardkit."
+        )
+    unknown = [name for name in manifest.categories if name not in TAXONOMY]
+    if unknown:
+        raise ManifestError(f"{file}: unknown categories {unknown}. Known: {', '.join(TAXONOMY)}.")
+    uncalibrated = [name for name in manifest.categories if name not in manifest.calibration]
+    if uncalibrated:
+        raise ManifestError(f"{file}: no calibration for {uncalibrated}.")
+    for name in (manifest.model, *([manifest.text.tokenizer] if manifest.text else [])):
+        if name not in manifest.files:
+            raise ManifestError(f"{file}: '{name}' is used but not listed under files.")
+    escaping = [
+        name for name in manifest.files if ".." in Path(name).parts or Path(name).is_absolute()
+    ]
+    if escaping:
+        raise ManifestError(f"{file}: files outside the artifact: {escaping}.")

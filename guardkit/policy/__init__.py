@@ -1,0 +1,1 @@
+"""YAML to a policy, scores to a decision: no models."""

@@ -1,0 +1,103 @@
+"""Scores to a decision: pure, no I/O, no clock, no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from guardkit.decision import Decision
+from guardkit.policy.rules import Policy, Rule, When
+from guardkit.taxonomy import Stage
+from guardkit.types import Action, Context, Fired, Guidance, Scores, Status
+
+_NO_CONTEXT = Context()
+
+
+def decide(
+    policy: Policy,
+    stage: Stage,
+    scores: Scores,
+    *,
+    context: Context = _NO_CONTEXT,
+    late: Iterable[str] = (),
+) -> Decision:
+    """Apply the rules of one stage: the strictest rule that fires wins, their order is irrelevant.
+
+    Args:
+        policy: A validated policy that has the stage.
+        stage: Where in the conversation.
+        scores: What was measured. A rule whose category is None or absent cannot be judged: the
+            policy's `on_failure` (or `on_timeout`) then counts beside the rules that fired.
+        context: Rules may ask for it.
+        late: Categories that are None because their scorer ran out of time.
+
+    >>> from guardkit.policy.rules import Rule, StagePolicy, When
+    >>> rule = Rule("no-threats", When("threat", 0.8), Action.BLOCK)
+    >>> policy = Policy("demo", prompt=StagePolicy(rules=(rule,)))
+    >>> decide(policy, Stage.PROMPT, Scores({"threat": 0.8})).action
+    <Action.BLOCK: 'block'>
+    """
+    rules = [rule for rule in policy.stages[stage].rules if applies(rule.when, context)]
+    fired = sorted(_fired(rules, scores), key=lambda one: (_rank(one.action), one.rule))
+    unmeasured = {rule.when.category for rule in rules if scores.get(rule.when.category) is None}
+    unmeasured |= {category for category, score in scores.items() if score is None}
+    actions = [one.action for one in fired]
+    reasons = [_reason(one) for one in fired]
+    for category in sorted(unmeasured):
+        answer = policy.on_timeout or policy.on_failure if category in late else policy.on_failure
+        actions.append(Action(answer))
+        why = "its scorer ran out of time" if category in late else "its scorer failed"
+        reasons.append(f"{category} was not measured ({why}): {answer}")
+    action = max(actions, default=Action.ALLOW)
+    return Decision(
+        action=action,
+        stage=stage,
+        scores=scores,
+        fired=tuple(fired),
+        reasons=tuple(reasons),
+        status=_status(scores, unmeasured),
+        guidance=_guidance(fired) if action is Action.REGENERATE else None,
+    )
+
+
+def applies(when: When, context: Context) -> bool:
+    """Whether a rule's demands on the context are met; a rule without any always applies."""
+    return (
+        when.language in (None, context.language)
+        and when.audience in (None, context.audience)
+        and when.speaker in (None, context.speaker)
+        and when.listener in (None, context.listener)
+        and when.situation in (None, context.situation)
+    )
+
+
+def _fired(rules: Iterable[Rule], scores: Scores) -> Iterable[Fired]:
+    for rule in rules:
+        score = scores.get(rule.when.category)
+        if score is not None and score >= rule.when.at_least:
+            yield Fired(
+                rule.name, rule.when.category, score, rule.when.at_least, rule.action, rule.using
+            )
+
+
+def _rank(action: Action) -> int:
+    return sum(action < other for other in Action)
+
+
+def _reason(fired: Fired) -> str:
+    using = f" with {fired.using}" if fired.using else ""
+    return (
+        f"{fired.rule}: {fired.category} scored {fired.score:.2f}, "
+        f"at least {fired.threshold:.2f}: {fired.action.value}{using}"
+    )
+
+
+def _status(scores: Scores, unmeasured: Iterable[str]) -> Status:
+    if not unmeasured:
+        return Status.OK
+    is_blind = all(score is None for score in scores.values())
+    return Status.ERROR if is_blind else Status.DEGRADED
+
+
+def _guidance(fired: Iterable[Fired]) -> Guidance:
+    steer = {one.category: one.score for one in fired if one.action >= Action.REGENERATE}
+    return Guidance(categories=steer)

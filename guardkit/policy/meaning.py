@@ -1,0 +1,179 @@
+"""What a policy says must make sense: rules name categories that are scored and editors that exist.
+
+Works on plain values, parts of which may be `BAD` (already reported), so that a file's faults of
+form and of meaning come out together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from guardkit.artifacts import find_artifact
+from guardkit.errors import ArtifactError
+from guardkit.policy.shape import nearest
+from guardkit.policy.tree import Key
+from guardkit.steps import BLOCKLIST, EDITORS, SCORERS
+from guardkit.taxonomy import TAXONOMY, Stage
+
+Where = tuple[Key, ...]
+Problem = tuple[Where, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Steps of the caller's own that a policy may name."""
+
+    scorers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name -> categories it scores."""
+    editors: frozenset[str] = frozenset()
+
+
+def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
+    """Every contradiction in a policy, as (path, problem)."""
+    lists = _mapping(data.get("lists"))
+    for stage in Stage:
+        policy = data.get(stage.value)
+        if isinstance(policy, dict):
+            yield from _check_stage(policy, (stage.value,), lists, data, known)
+    named = {
+        name for stage in Stage for name in _texts(_mapping(data.get(stage.value)).get("scorers"))
+    }
+    for name in _mapping(data.get("models")):
+        if name not in named:
+            hint = nearest(name, named)
+            yield (
+                ("models", name),
+                f"no stage uses a model '{name}'. Remove it or name it under scorers.{hint}",
+            )
+    for name, entries in lists.items():
+        for index, word in enumerate(_mapping(entries).get("block") or []):
+            if isinstance(word, str) and not any(map(str.isalnum, word)):
+                yield ("lists", name, "block", index), "an entry needs a letter or a digit."
+
+
+def _check_stage(
+    stage: Mapping[str, Any],
+    path: Where,
+    lists: Mapping[str, Any],
+    data: Mapping[str, Any],
+    known: Known,
+) -> Iterator[Problem]:
+    scored: dict[str, None] = {}
+    unresolved = False
+    scorers = stage.get("scorers")
+    for index, name in enumerate(scorers if isinstance(scorers, list) else []):
+        if not isinstance(name, str):
+            unresolved = True
+            continue
+        try:
+            scored |= dict.fromkeys(_categories_of(name, lists, data, known))
+        except ArtifactError as e:
+            unresolved = True
+            names = [*SCORERS, *known.scorers]
+            problem = f"'{name}' is no scorer of {', '.join(names)}, and as a model: {e}{nearest(name, names)}"
+            yield (*path, "scorers", index), problem
+    editors = list(_editors(stage))
+    for index, editor in editors:
+        allowed = {*EDITORS, *known.editors}
+        if editor not in allowed:
+            hint = nearest(editor, allowed)
+            problem = f"unknown editor '{editor}'. Known: {', '.join(sorted(allowed))}.{hint}"
+            yield (*path, "editors", index), problem
+    context = _StageNames(
+        scored=None if unresolved else tuple(scored),
+        topics=tuple(lists),
+        editors=tuple(editor for _, editor in editors),
+    )
+    yield from _check_rules(stage.get("rules"), (*path, "rules"), context)
+
+
+@dataclass(frozen=True, slots=True)
+class _StageNames:
+    """What the rules of a stage may refer to."""
+
+    scored: tuple[str, ...] | None
+    """None when a scorer is unknown: then nothing can be said."""
+    topics: tuple[str, ...]
+    editors: tuple[str, ...]
+
+
+def _check_rules(rules: object, path: Where, names: _StageNames) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for index, rule in enumerate(rules if isinstance(rules, list) else []):
+        if not isinstance(rule, dict):
+            continue
+        here = (*path, index)
+        name = rule.get("name")
+        if isinstance(name, str):
+            if name in seen:
+                yield (
+                    (*here, "name"),
+                    f"two rules are named '{name}' (also rules[{seen[name]}]). Rename one.",
+                )
+            seen.setdefault(name, index)
+        yield from _check_category(_mapping(rule.get("when")).get("category"), here, names)
+        yield from _check_using(rule, here, names)
+
+
+def _check_category(category: object, path: Where, names: _StageNames) -> Iterator[Problem]:
+    if not isinstance(category, str):
+        return
+    where = (*path, "when", "category")
+    known = [*TAXONOMY, *names.topics]
+    if category not in known and category not in (names.scored or ()):
+        allowed = ", ".join(known)
+        yield where, f"unknown category '{category}'. Known: {allowed}.{nearest(category, known)}"
+    elif names.scored is not None and category not in names.scored:
+        scored = ", ".join(names.scored) or "none"
+        yield (
+            where,
+            f"no scorer of this stage scores '{category}'. Scored: {scored}. Add a scorer or drop the rule.",
+        )
+
+
+def _check_using(rule: Mapping[str, Any], path: Where, names: _StageNames) -> Iterator[Problem]:
+    using, action = rule.get("using"), rule.get("action")
+    if action == "edit" and "using" not in rule:
+        editors = ", ".join(names.editors) or "none; list one under editors"
+        yield path, f"action edit needs 'using'. Editors of this stage: {editors}."
+    if isinstance(using, str) and isinstance(action, str) and action != "edit":
+        yield (*path, "using"), f"'using' goes with action edit, found action {action}. Remove it."
+    elif isinstance(using, str) and using not in names.editors:
+        editors = ", ".join(names.editors) or "none"
+        hint = nearest(using, names.editors)
+        yield (
+            (*path, "using"),
+            f"'{using}' is not an editor of this stage. Editors: {editors}.{hint}",
+        )
+
+
+def _categories_of(
+    scorer: str, lists: Mapping[str, Any], data: Mapping[str, Any], known: Known
+) -> tuple[str, ...]:
+    """The categories a scorer of a policy gives; reads manifests, never a model."""
+    if scorer in known.scorers:
+        return known.scorers[scorer]
+    if scorer == BLOCKLIST:
+        return tuple(lists)
+    path = _mapping(_mapping(data.get("models")).get(scorer)).get("path")
+    artifact = find_artifact(scorer, path=Path(path) if isinstance(path, str) else None)
+    return artifact.manifest.categories
+
+
+def _editors(stage: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    entries = stage.get("editors")
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        name = entry.get("name") if isinstance(entry, dict) else entry
+        if isinstance(name, str):
+            yield index, name
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _texts(value: object) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []

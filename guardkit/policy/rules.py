@@ -1,0 +1,142 @@
+"""What a policy may say. `load.py` reads YAML against these types; the JSON Schema is made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from guardkit.artifacts import RunnerOptions
+from guardkit.taxonomy import Stage
+from guardkit.types import Action
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="kebab-case name")]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+FailureAction = Annotated[
+    Literal["block", "regenerate", "allow"],
+    Meta(description="what to do when something could not be measured"),
+]
+
+
+class When(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The condition of a rule: a score at or above a threshold, in a context if one is named."""
+
+    category: Name
+    at_least: Probability
+    language: str | None = None
+    audience: str | None = None
+    speaker: str | None = None
+    listener: str | None = None
+    situation: str | None = None
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A name, a condition and an action."""
+
+    name: Name
+    when: When
+    action: Action
+    using: Name | None = None
+    """The editor to run; for `action: edit` alone."""
+
+
+class EditorEntry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An editor, and whether it waits for a rule that names it."""
+
+    name: Name
+    when: Literal["fired", "always"] = "fired"
+
+
+class StagePolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What happens at one stage."""
+
+    scorers: tuple[Name, ...] = ()
+    """Always run, in this order."""
+    editors: tuple[Name | EditorEntry, ...] = ()
+    """Run in this order; an editor runs when a fired rule names it, or always."""
+    rules: tuple[Rule, ...] = ()
+    after_edit: FailureAction = "block"
+    """What to do when the edited text is still not allowed."""
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Bounds on the work one check may cause."""
+
+    edits: Annotated[int, Meta(ge=0, le=1)] = 1
+    """Edit rounds; each costs one more scoring run."""
+    regenerations: Annotated[int, Meta(ge=0, le=16)] = 1
+    max_characters: Annotated[int, Meta(ge=1, le=1_000_000)] = 8000
+    too_long: FailureAction = "block"
+
+
+class WordList(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Words and phrases that score 1 for a category, and phrases that no scorer may hold against anyone."""
+
+    block: tuple[str, ...] = ()
+    block_file: str | None = None
+    """A text file beside the policy, one entry a line, `#` starts a comment."""
+    allow: tuple[str, ...] = ()
+    allow_file: str | None = None
+
+
+class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A validated policy. `Guard` turns it, with its models, into decisions."""
+
+    policy: Name
+    version: Annotated[int, Meta(ge=1)] = 1
+    description: str = ""
+    extends: str | None = None
+    prompt: StagePolicy | None = None
+    output_text: StagePolicy | None = msgspec.field(default=None, name="output-text")
+    output_image: StagePolicy | None = msgspec.field(default=None, name="output-image")
+    edit: StagePolicy | None = None
+    turn: StagePolicy | None = None
+    on_failure: FailureAction = "block"
+    timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
+    """Longest time the steps of one check may take, in milliseconds; None: no limit."""
+    on_timeout: FailureAction | None = None
+    """None: as `on_failure`."""
+    limits: Limits = Limits()
+    mode: Literal["enforce", "shadow"] = "enforce"
+    lists: dict[Name, WordList] = {}
+    models: dict[Name, RunnerOptions] = {}
+
+    @property
+    def stages(self) -> Mapping[Stage, StagePolicy]:
+        """The stages this policy has something to say about."""
+        stages = {
+            Stage.PROMPT: self.prompt,
+            Stage.OUTPUT_TEXT: self.output_text,
+            Stage.OUTPUT_IMAGE: self.output_image,
+            Stage.EDIT: self.edit,
+            Stage.TURN: self.turn,
+        }
+        return {stage: policy for stage, policy in stages.items() if policy is not None}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything the policy says; where its models lie on this machine is left out."""
+        models = {
+            name: msgspec.structs.replace(options, path=None)
+            for name, options in self.models.items()
+        }
+        said = msgspec.structs.replace(self, models=models)
+        return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
+
+    @property
+    def id(self) -> str:
+        """`name/version#digest`, the first 12 digits of the digest.
+
+        >>> Policy(policy="mine").id.split("#")[0]
+        'mine/1'
+        """
+        return f"{self.policy}/{self.version}#{self.digest[:12]}"
+
+
+def json_schema() -> dict[str, object]:
+    """The JSON Schema of policy files, for editors."""
+    return msgspec.json.schema(Policy)

@@ -1,0 +1,1 @@
+"""Runs graphs; the only place that names a backend."""

@@ -1,0 +1,1 @@
+"""Text in, scores and edits out: no thresholds, no actions."""

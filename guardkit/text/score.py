@@ -1,0 +1,147 @@
+"""Text to calibrated scores and the spans that carried them: prepare, run, interpret."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guardkit.artifacts import Artifact, Manifest, TextOptions
+from guardkit.errors import ManifestError
+from guardkit.runtime.base import Arrays, Runner, checked_output
+from guardkit.text.encode import Encoder, Windows
+from guardkit.text.normalize import Prompt
+from guardkit.types import Scored, Scores, Span
+
+Floats = NDArray[np.float32]
+
+
+class Scorer(Protocol):
+    """Text to scores. What a policy names under `scorers`; `Guard` takes ones of your own."""
+
+    @property
+    def name(self) -> str:
+        """The name a policy uses, kebab-case."""
+        ...
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """What it scores; a category it then leaves out counts as not measured."""
+        ...
+
+    def score(self, prompts: Sequence[Prompt]) -> list[Scored]:
+        """Score normalised texts, one answer a text, in their order."""
+        ...
+
+
+class TextScorer:
+    """An opened text artifact; one score a category it knows. Safe to share between threads."""
+
+    def __init__(self, artifact: Artifact, runner: Runner) -> None:
+        """Put a tokenizer before a runner and a calibration behind it.
+
+        Raises:
+            ManifestError: The artifact does not score text.
+        """
+        options = artifact.manifest.text
+        if options is None:
+            raise ManifestError(
+                f"{artifact.path}: task '{artifact.manifest.task}' does not score text."
+            )
+        self.name = artifact.manifest.name
+        self.categories = artifact.manifest.categories
+        self.runner = runner
+        self._manifest = artifact.manifest
+        self._options: TextOptions = options
+        self._encoder = Encoder(
+            artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
+        )
+        calibration = [artifact.manifest.calibration[category] for category in self.categories]
+        self._scale = np.array([one.scale for one in calibration])
+        self._shift = np.array([one.shift for one in calibration])
+
+    def words(self) -> frozenset[str]:
+        """The words `normalize` should undo disguises towards."""
+        return self._encoder.words()
+
+    def score(self, prompts: Sequence[Prompt]) -> list[Scored]:
+        """Score normalised texts in every category the model knows.
+
+        Texts run one by one: int8 activations are scaled over a whole batch, so a text's score
+        would otherwise depend on its neighbours.
+
+        Raises:
+            RunError: The graph failed or gave unusable output.
+        """
+        return [self._score(prompt) for prompt in prompts]
+
+    def _score(self, prompt: Prompt) -> Scored:
+        windows = self._encoder.encode([prompt.text])
+        outputs = self.runner.run(windows.inputs)
+        return self._interpret(prompt, windows, outputs)
+
+    def _interpret(self, prompt: Prompt, windows: Windows, outputs: Arrays) -> Scored:
+        """The maximum over windows is the text's score; tokens above the span threshold are spans."""
+        count, length = windows.inputs["input_ids"].shape
+        categories = len(self.categories)
+        logits = checked_output(
+            outputs, "logits", shape=(count, categories), manifest=self._manifest
+        )
+        token_logits = checked_output(
+            outputs, "token_logits", shape=(count, length, categories), manifest=self._manifest
+        )
+        values = calibrate(logits.max(axis=0), scale=self._scale, shift=self._shift)
+        spans = _spans(prompt, windows, token_logits, self._manifest, self._options.span_threshold)
+        scores = dict(zip(self.categories, values.tolist(), strict=True))
+        return Scored(Scores(scores), tuple(spans))
+
+
+def calibrate(
+    logits: Floats, *, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Platt scaling: f64 [..., categories] in [0, 1] = 1 / (1 + exp(-(scale * logit + shift)))."""
+    return 1.0 / (1.0 + np.exp(-np.clip(scale * logits + shift, -60.0, 60.0)))
+
+
+def _spans(
+    prompt: Prompt,
+    windows: Windows,
+    token_logits: Floats,
+    manifest: Manifest,
+    threshold: float,
+) -> Iterator[Span]:
+    """Runs of words that hold a token at or above the threshold, a category at a time."""
+    bar = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.inf
+    found = token_logits >= bar  # [windows, tokens, categories]
+    if not found.any():
+        return
+    is_text = windows.offsets[..., 1] > windows.offsets[..., 0]
+    for column in np.flatnonzero(found.any(axis=(0, 1))):
+        rows = found[..., column] & is_text
+        peaks = token_logits[..., column][rows]
+        ranges = zip(windows.offsets[rows].tolist(), peaks.tolist(), strict=True)
+        for start, end, peak in _merge(prompt.text, ranges):
+            first, last = prompt.to_original(start, end)
+            score = 1.0 / (1.0 + math.exp(-peak))
+            yield Span(first, last, manifest.categories[column], round(score, 4), manifest.name)
+
+
+def _merge(
+    text: str, ranges: Iterable[tuple[list[int], float]]
+) -> Iterator[tuple[int, int, float]]:
+    """Widen ranges to whole words and join neighbours; each keeps its highest logit."""
+    runs: list[tuple[int, int, float]] = []
+    for (start, end), peak in sorted(ranges):
+        while start > 0 and text[start - 1].isalnum():
+            start -= 1
+        while end < len(text) and text[end].isalnum():
+            end += 1
+        if runs and start <= runs[-1][1] + 1:
+            first, last, highest = runs[-1]
+            runs[-1] = (first, max(last, end), max(highest, peak))
+        else:
+            runs.append((start, end, peak))
+    yield from runs
