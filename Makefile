@@ -30,7 +30,7 @@ policies: $(VENV)/.dev  ## run every shipped policy's cases, and find rules with
 	$(BIN)/guardkit policy test policies/*.yaml
 
 test-train: $(TRAIN)/.done  ## run the tests of training and export (installs torch)
-	$(TRAIN)/bin/python -m pytest -m train
+	$(TRAIN)/bin/python -m pytest tests/training guardkit/train guardkit/export
 
 test-oldest: ## run the tests with the oldest versions that pyproject.toml allows
 	rm -rf .venv-oldest && $(PYTHON) -m venv .venv-oldest

@@ -140,6 +140,7 @@ class Artifact(Struct, frozen=True):
             self.read(relative)
 
 
+_SPECIAL_TOKENS = 2  # the [CLS] and [SEP] of every window
 _REINSTALL = "Reinstall guardkit or export the artifact again."
 
 
@@ -164,6 +165,12 @@ def find_artifact(name: str, *, path: Path | None = None) -> Artifact:
         f"artifact '{name}' not found. Tried: {'; '.join(tried)}. "
         f"Set {MODELS.environment_variable} to the folder that holds it, or the policy's models.{name}.path."
     )
+
+
+def artifact_names() -> list[str]:
+    """The names of every artifact that can be found; nothing is read."""
+    manifests = (file for folder in MODELS.folders() for file in folder.glob("*/manifest.json"))
+    return sorted({file.parent.name for file in manifests})
 
 
 def list_artifacts() -> list[Artifact]:
@@ -201,12 +208,19 @@ def _check_manifest(manifest: Manifest, file: Path) -> None:
     unknown = [name for name in manifest.categories if name not in TAXONOMY]
     if unknown:
         raise ManifestError(f"{file}: unknown categories {unknown}. Known: {', '.join(TAXONOMY)}.")
+    if len(set(manifest.categories)) < len(manifest.categories):
+        raise ManifestError(f"{file}: a category is listed twice: {list(manifest.categories)}.")
     uncalibrated = [name for name in manifest.categories if name not in manifest.calibration]
     if uncalibrated:
         raise ManifestError(f"{file}: no calibration for {uncalibrated}.")
     for name in (manifest.model, *([manifest.text.tokenizer] if manifest.text else [])):
         if name not in manifest.files:
             raise ManifestError(f"{file}: '{name}' is used but not listed under files.")
+    text = manifest.text
+    if text and text.overlap >= text.max_tokens - _SPECIAL_TOKENS:
+        raise ManifestError(
+            f"{file}: windows of {text.max_tokens} tokens cannot overlap by {text.overlap}."
+        )
     escaping = [
         name for name in manifest.files if ".." in Path(name).parts or Path(name).is_absolute()
     ]

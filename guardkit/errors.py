@@ -1,6 +1,5 @@
 """Every error guardkit raises, in one tree: pick the branch you want to catch.
 
-
 GuardkitError
     InputError             what the caller handed in cannot be used (also a ValueError)
     PolicyError            a policy or cases file has faults; `faults` lists all of them
@@ -22,6 +21,7 @@ found, what is allowed, what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,9 +59,12 @@ class Fault:
 class PolicyError(GuardkitError):
     """A policy or cases file has faults; all of them are in `faults`."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(sorted(faults))
-        super().__init__("\n".join(map(str, self.faults)))
+        super().__init__(self.faults)  # what pickle builds it from again
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.faults))
 
 
 class ArtifactError(GuardkitError):
@@ -92,9 +95,14 @@ class MissingExtraError(BackendError, ImportError):
     """An optional package is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(
-            f"{feature} needs the extra '{extra}', which is not installed. "
-            f'Run: pip install "guardkit[{extra}]"'
+        self.feature = feature
+        self.extra = extra
+        super().__init__(feature, extra)  # what pickle builds it from again
+
+    def __str__(self) -> str:
+        return (
+            f"{self.feature} needs the extra '{self.extra}', which is not installed. "
+            f'Run: pip install "guardkit[{self.extra}]"'
         )
 
 
@@ -115,4 +123,7 @@ class Blocked(GuardkitError):  # noqa: N818  public name fixed in the API
 
     def __init__(self, decision: Decision) -> None:
         self.decision = decision
-        super().__init__(f"{decision.action.value}: {'; '.join(decision.reasons) or 'no reason'}")
+        super().__init__(decision)  # what pickle builds it from again
+
+    def __str__(self) -> str:
+        return f"{self.decision.action.value}: {'; '.join(self.decision.reasons) or 'no reason'}"

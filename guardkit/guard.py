@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -38,7 +38,7 @@ from guardkit.text.blocklist import Allowlist, Blocklist, list_words
 from guardkit.text.edit import EDITORS, Editor, shift
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.text.score import Scorer, TextScorer
-from guardkit.types import Action, Context, Edit, Scores, Span, Status
+from guardkit.types import Action, Context, Edit, Guidance, Scores, Span, Status
 
 _log = logging.getLogger(__name__)
 _NO_CONTEXT = Context()
@@ -80,7 +80,7 @@ class Guard:
         self._info = tuple(model.runner.info for model in models)
         self._policy_id = policy.id
         self._allowlist = Allowlist(policy.lists)
-        self._words = list_words(policy.lists).union(*(model.words() for model in models))
+        self._words = _Words((list_words(policy.lists), *(model.words() for model in models)))
         self._deadline = DeadlineRunner()
         for model in models:
             model.score(
@@ -189,8 +189,10 @@ class Guard:
         limits = self.policy.limits
         if len(text) > limits.max_characters:
             reason = f"{len(text)} characters, at most {limits.max_characters}: {limits.too_long}"
+            action = Action(limits.too_long)
+            guidance = Guidance({}) if action is Action.REGENERATE else None
             return Decision(
-                action=Action(limits.too_long), stage=stage, scores=Scores(), reasons=(reason,)
+                action=action, stage=stage, scores=Scores(), reasons=(reason,), guidance=guidance
             )
         measured = self._measure(stage_policy, text, clock)
         decision = decide(self.policy, stage, measured.scores, context=context, late=measured.late)
@@ -247,7 +249,8 @@ class Guard:
         status = decision.status if again.status is Status.OK else again.status
         decision = replace(decision, action=Action.EDIT, edits=edits, text=edited, status=status)
         if again.action is Action.ALLOW:
-            return decision
+            reasons = (f"after edit, {reason}" for reason in again.reasons)
+            return replace(decision, reasons=(*decision.reasons, *reasons))
         return self._after_edit(decision, stage_policy, f"still not allowed ({again.reasons[0]})")
 
     def _after_edit(self, decision: Decision, stage_policy: StagePolicy, why: str) -> Decision:
@@ -256,7 +259,14 @@ class Guard:
             return decision
         action = Action(stage_policy.after_edit)
         reason = f"after edit, {why}: {action.value}"
-        return replace(decision, action=action, edits=(), reasons=(*decision.reasons, reason))
+        steer = Guidance({fired.category: fired.score for fired in decision.fired})
+        return replace(
+            decision,
+            action=action,
+            edits=(),
+            reasons=(*decision.reasons, reason),
+            guidance=steer if action is Action.REGENERATE else None,
+        )
 
     def _run_editors(
         self, decision: Decision, stage_policy: StagePolicy, text: str, clock: _Clock
@@ -272,7 +282,7 @@ class Guard:
             text, made = clock.timed(entry.name, functools.partial(editor, text, targets))
             spans = shift(spans, made)
             edits += made
-        return text, edits
+        return _typed(text), edits
 
     def _enforced(self, decision: Decision, original: str) -> Decision:
         """Say which text to use; under `mode: shadow` let everything pass and say so."""
@@ -297,6 +307,16 @@ class Guard:
         return stage_policy
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """The words of all lists and vocabularies."""
+
+    parts: tuple[Container[str], ...]
+
+    def __contains__(self, word: object) -> bool:
+        return any(word in part for part in self.parts)
+
+
 @dataclass(slots=True)
 class _Measured:
     """What the scorers of one stage said of one text."""
@@ -310,13 +330,12 @@ class _Measured:
         """Run one scorer; if it fails, its categories are None."""
         try:
             (scored,) = clock.timed(scorer.name, lambda: scorer.score([prompt]))
-        except Exception as e:  # noqa: BLE001  the failure boundary: a scorer may be anybody's code
-            _log.warning("scorer %s failed: %s", scorer.name, type(e).__name__)
-            self.scores = self.scores.merged(dict.fromkeys(scorer.categories))
-        else:
             missing = dict.fromkeys(set(scorer.categories) - set(scored.scores))
             self.scores = self.scores.merged(scored.scores).merged(missing)
             self.spans += scored.spans
+        except Exception as e:  # noqa: BLE001  the failure boundary: a scorer may be anybody's code
+            _log.warning("scorer %s failed: %s", scorer.name, type(e).__name__)
+            self.scores = self.scores.merged(dict.fromkeys(scorer.categories))
         self.answered.add(scorer.name)
 
     def given_up(self, scorers: Sequence[Scorer]) -> _Measured:
@@ -393,6 +412,8 @@ def _typed(text: object) -> str:
 def _listed(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str):
         raise InputError("texts is one str. Expected a list of them; for one use check_prompt.")
+    if not isinstance(texts, Iterable):
+        raise InputError(f"texts is {type(texts).__name__}. Expected a list of str.")
     return texts
 
 

@@ -66,14 +66,17 @@ class Scores(Mapping[str, float | None]):
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[str, float | None] | None = None) -> None:
-        checked = dict(values or {})
-        for category, score in checked.items():
+        given = dict(values or {})
+        for category, score in given.items():
             # NaN fails this comparison too: it must never pass for a low score.
             if score is not None and not 0.0 <= score <= 1.0:
                 raise InputError(
                     f"scores: '{category}' is {score}. Expected a probability in [0, 1], or None."
                 )
-        self._values = MappingProxyType(checked)
+        # float: a numpy number would not survive JSON.
+        self._values = MappingProxyType(
+            {name: None if score is None else float(score) for name, score in given.items()}
+        )
 
     def __getitem__(self, category: str) -> float | None:
         return self._values[category]
@@ -83,6 +86,9 @@ class Scores(Mapping[str, float | None]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def __reduce__(self) -> tuple[type[Scores], tuple[dict[str, float | None]]]:
+        return Scores, (dict(self._values),)  # a mapping proxy cannot be pickled
 
     def __repr__(self) -> str:
         inside = ", ".join(

@@ -22,7 +22,8 @@ from guardkit.policy.tree import read_tree
 from guardkit.taxonomy import Stage
 from guardkit.types import Action, Context, Scores
 
-_CLOSE = 0.05  # a score this little below a threshold is "just below"
+# A score this little below a threshold is "just below"; 0.80 - 0.75 is a hair above 0.05 in binary.
+_CLOSE = 0.05 + 1e-9
 
 Check = Callable[[Stage, str, Context], Decision]
 
@@ -107,7 +108,10 @@ def run_cases(
         check: Checks a text (a `Guard` of the same policy); None leaves out the cases with text.
     """
     for case in cases:
-        if case.scores is not None:
+        if case.stage not in policy.stages:
+            stages = ", ".join(policy.stages) or "none"
+            yield CaseResult(case, f"the policy has no stage {case.stage.value}. It has: {stages}")
+        elif case.scores is not None:
             yield _judge(case, _decide(policy, case))
         elif check is not None:
             yield _judge(case, check(case.stage, case.text or "", _context(case)))
@@ -121,7 +125,8 @@ def uncovered(policy: Policy, cases: Iterable[Case]) -> Iterator[str]:
             scores = list(_scores_for(rule, stage, cases))
             threshold = rule.when.at_least
             tests = {
-                "just below": any(0 < threshold - score <= _CLOSE for score in scores),
+                "just below": any(0 < threshold - score <= _CLOSE for score in scores)
+                or threshold == 0,
                 "exactly at": threshold in scores,
                 "above": any(score > threshold for score in scores) or threshold == 1,
                 "look-alike": any(case.looks_like == rule.name for case in cases),

@@ -83,7 +83,7 @@ def _read_extended(file: Path, faults: list[Fault], children: tuple[Path, ...]) 
     """Read a file and lay it over the one it extends; every node keeps its own place."""
     tree = read_tree(file, faults)
     parent_name = (tree.mapping or {}).get("extends")
-    if parent_name is None or not parent_name.scalar:
+    if parent_name is None or parent_name.is_null or parent_name.scalar is None:
         return tree
     try:
         parent = _parent_file(parent_name.scalar, file)
@@ -94,7 +94,7 @@ def _read_extended(file: Path, faults: list[Fault], children: tuple[Path, ...]) 
             return tree
         return _overlay(_read_extended(parent, faults, (*children, file.resolve())), tree)
     except PolicyError as e:
-        faults.append(parent_name.fault("extends", f"cannot be used: {e.faults[0].problem}"))
+        faults += [parent_name.fault("extends", f"cannot be used: {one}") for one in e.faults]
         return tree
 
 
@@ -159,13 +159,13 @@ def _clean(values: object) -> list[str]:
     return [value for value in values if value is not BAD] if isinstance(values, list) else []
 
 
-def _read_words(file: str, node: Node, where: str, faults: list[Fault]) -> list[str]:
+def _read_words(file: str, node: Node, where: str, faults: list[Fault]) -> list[Any]:
     path = Path(node.file).parent / file
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()  # some editors put a mark in front
     except (OSError, UnicodeDecodeError) as e:
         faults.append(node.fault(where, f"{path} cannot be read ({type(e).__name__})."))
-        return []
+        return [BAD]
     return [word for line in lines if (word := line.split("#")[0].strip())]
 
 

@@ -6,12 +6,12 @@ form and of meaning come out together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guardkit.artifacts import find_artifact
+from guardkit.artifacts import artifact_names, find_artifact
 from guardkit.errors import ArtifactError
 from guardkit.policy.shape import nearest
 from guardkit.policy.tree import Key
@@ -49,9 +49,17 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
                 f"no stage uses a model '{name}'. Remove it or name it under scorers.{hint}",
             )
     for name, entries in lists.items():
-        for index, word in enumerate(_mapping(entries).get("block") or []):
-            if isinstance(word, str) and not any(map(str.isalnum, word)):
-                yield ("lists", name, "block", index), "an entry needs a letter or a digit."
+        yield from _check_list(_mapping(entries), ("lists", name))
+
+
+def _check_list(entries: Mapping[str, Any], path: Where) -> Iterator[Problem]:
+    for index, word in enumerate(_items(entries.get("block"))):
+        if isinstance(word, str) and not any(map(str.isalnum, word)):
+            yield (*path, "block", index), "an entry needs a letter or a digit."
+    for kind in ("block", "allow"):
+        if f"{kind}_file" in entries:  # `load_policy` reads the file and takes the key out
+            problem = f"is read from policy files alone. Put the entries under '{kind}'."
+            yield (*path, f"{kind}_file"), problem
 
 
 def _check_stage(
@@ -63,8 +71,7 @@ def _check_stage(
 ) -> Iterator[Problem]:
     scored: dict[str, None] = {}
     unresolved = False
-    scorers = stage.get("scorers")
-    for index, name in enumerate(scorers if isinstance(scorers, list) else []):
+    for index, name in enumerate(_items(stage.get("scorers"))):
         if not isinstance(name, str):
             unresolved = True
             continue
@@ -73,7 +80,8 @@ def _check_stage(
         except ArtifactError as e:
             unresolved = True
             names = [*SCORERS, *known.scorers]
-            problem = f"'{name}' is no scorer of {', '.join(names)}, and as a model: {e}{nearest(name, names)}"
+            hint = nearest(name, [*names, *artifact_names()])
+            problem = f"no scorer '{name}'. Known: {', '.join(names)}, or a model; {e}{hint}"
             yield (*path, "scorers", index), problem
     editors = list(_editors(stage))
     for index, editor in editors:
@@ -102,7 +110,7 @@ class _StageNames:
 
 def _check_rules(rules: object, path: Where, names: _StageNames) -> Iterator[Problem]:
     seen: dict[str, int] = {}
-    for index, rule in enumerate(rules if isinstance(rules, list) else []):
+    for index, rule in enumerate(_items(rules)):
         if not isinstance(rule, dict):
             continue
         here = (*path, index)
@@ -136,7 +144,7 @@ def _check_category(category: object, path: Where, names: _StageNames) -> Iterat
 
 def _check_using(rule: Mapping[str, Any], path: Where, names: _StageNames) -> Iterator[Problem]:
     using, action = rule.get("using"), rule.get("action")
-    if action == "edit" and "using" not in rule:
+    if action == "edit" and using is None:
         editors = ", ".join(names.editors) or "none; list one under editors"
         yield path, f"action edit needs 'using'. Editors of this stage: {editors}."
     if isinstance(using, str) and isinstance(action, str) and action != "edit":
@@ -157,15 +165,14 @@ def _categories_of(
     if scorer in known.scorers:
         return known.scorers[scorer]
     if scorer == BLOCKLIST:
-        return tuple(lists)
+        return tuple(name for name, entries in lists.items() if _mapping(entries).get("block"))
     path = _mapping(_mapping(data.get("models")).get(scorer)).get("path")
     artifact = find_artifact(scorer, path=Path(path) if isinstance(path, str) else None)
     return artifact.manifest.categories
 
 
 def _editors(stage: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    entries = stage.get("editors")
-    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+    for index, entry in enumerate(_items(stage.get("editors"))):
         name = entry.get("name") if isinstance(entry, dict) else entry
         if isinstance(name, str):
             yield index, name
@@ -175,5 +182,10 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _items(value: object) -> Sequence[Any]:
+    """The items of a list; a `Policy` turned into plain values has tuples for lists."""
+    return value if isinstance(value, list | tuple) else ()
+
+
 def _texts(value: object) -> list[str]:
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    return [text for text in _items(value) if isinstance(text, str)]

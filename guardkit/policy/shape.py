@@ -23,7 +23,7 @@ class _Bad:
 
 BAD: Final = _Bad()
 
-_DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+_DECIMAL = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?")  # 15 digits: all that a float keeps
 _BOOLEANS = {"true": True, "false": False}
 _BOOLEAN_TRAPS = {"yes", "no", "on", "off", "y", "n"}
 _Path = tuple[Key, ...]

@@ -7,7 +7,7 @@ is known, and every trap is a fault with its line and column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,20 @@ from guardkit.errors import Fault, PolicyError
 
 _LARGEST_FILE = 1_000_000  # bytes; chosen: a thousand times a long policy
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_REFUSED = (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken, yaml.DirectiveToken)
+_REFUSED: dict[type[yaml.Token], str] = {
+    yaml.AnchorToken: "anchors",
+    yaml.AliasToken: "aliases",
+    yaml.TagToken: "tags",
+    yaml.DirectiveToken: "directives",
+}
+_DEEPEST = 32  # chosen: a policy is eight deep; Python's stack ends near 300
+_OPENING = (
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 Key = str | int
 
@@ -110,13 +123,22 @@ def _read(path: Path) -> str:
         raise PolicyError([Fault(str(path), 1, 1, "", problem)]) from e
 
 
-def _refused(text: str, name: str) -> Iterator[Fault]:
+def _refused(text: str, name: str) -> list[Fault]:
+    """Faults of single tokens; raises at one that would make the tree endless."""
+    faults: list[Fault] = []
+    depth = 0
     for token in yaml.scan(text, Loader=_Loader):
-        if isinstance(token, _REFUSED):
-            what = type(token).__name__.removesuffix("Token").lower()
-            mark = token.start_mark
-            problem = f"YAML {what}s are not read here. Write the value out."
-            yield Fault(name, mark.line + 1, mark.column + 1, "", problem)
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        line, column = token.start_mark.line + 1, token.start_mark.column + 1
+        if depth > _DEEPEST:
+            problem = f"nested deeper than {_DEEPEST} levels. Nothing in a policy is."
+            raise PolicyError([*faults, Fault(name, line, column, "", problem)])
+        if what := _REFUSED.get(type(token)):
+            problem = f"YAML {what} are not read here. Write the value out."
+            faults.append(Fault(name, line, column, "", problem))
+        if isinstance(token, yaml.AliasToken):  # it can hold itself, or double at every level
+            raise PolicyError(faults)
+    return faults
 
 
 def _syntax_fault(error: yaml.YAMLError, name: str) -> Fault:

@@ -46,10 +46,10 @@ class DeadlineRunner:
         self._reset()
 
     def _reset(self) -> None:
-        self._process = os.getpid()
         self._idle: list[queue.SimpleQueue[_Job[object]]] = []
         self._lock = threading.Lock()
         self._busy = 0
+        self._process = os.getpid()  # last: who reads it may use the rest
 
     def call(self, function: Callable[[], T], *, timeout_s: float, name: str) -> T:
         """Call a function and wait at most `timeout_s` seconds for it.

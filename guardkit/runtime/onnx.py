@@ -28,11 +28,15 @@ _DTYPES = {
     "tensor(int32)": "int32",
     "tensor(uint8)": "uint8",
 }
-# onnxruntime gives each kind of failure its own class; all of them come from its native module.
-_ERRORS: tuple[type[Exception], ...] = tuple(
-    value
-    for value in vars(_native).values()
-    if isinstance(value, type) and issubclass(value, Exception)
+# onnxruntime gives each kind of failure its own class; all of them come from its native module,
+# but for the ValueError of its Python part when an input is missing.
+_ERRORS: tuple[type[Exception], ...] = (
+    ValueError,
+    *(
+        value
+        for value in vars(_native).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ),
 )
 
 
@@ -89,7 +93,7 @@ def _session_options(threads: int) -> Any:
     options.inter_op_num_threads = 1
     # A spinning thread holds a core that a web server needs for the next request.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # fatal: its error lines quote input values
     return options
 
 

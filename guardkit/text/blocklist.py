@@ -7,6 +7,7 @@ plural.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +17,9 @@ from guardkit.text.normalize import Prompt, drop
 from guardkit.types import Scored, Scores, Span
 
 _LEET_CLASS = {"a": "a4@", "e": "e3", "i": "i1!|", "l": "l1|", "o": "o0", "s": "s5$", "t": "t7+"}
+# Chosen: what `normalize` leaves of a stretch is shorter. Without a bound, "k1111..." is tried in
+# every split between the letters of "kill" that a 1 may stand for: minutes at 2,000 characters.
+_MOST_REPEATS = 8
 
 
 class Blocklist:
@@ -27,7 +31,7 @@ class Blocklist:
         self._patterns = {
             topic: _compile(entries.block) for topic, entries in lists.items() if entries.block
         }
-        self.categories = tuple(lists)
+        self.categories = tuple(self._patterns)
 
     def score(self, prompts: Sequence[Prompt]) -> list[Scored]:
         """Look every text up; spans are in characters of the original."""
@@ -76,12 +80,17 @@ def _compile(entries: Sequence[str]) -> re.Pattern[str]:
 def _entry_pattern(entry: str) -> str:
     """Letters may be stretched or in leetspeak; words may be parted by spaces, hyphens or nothing."""
     words = [
-        "".join(_letter_pattern(character) for character in word) for word in entry.lower().split()
+        "".join(
+            _run_pattern(character, len(list(run))) for character, run in itertools.groupby(word)
+        )
+        for word in entry.lower().split()
     ]
     return r"[\s_-]*".join(words)
 
 
-def _letter_pattern(character: str) -> str:
-    glyphs = _LEET_CLASS.get(character, character)
-    one = f"[{re.escape(glyphs)}]" if len(glyphs) > 1 else re.escape(glyphs)
-    return f"{one}+" if character.isalpha() else one
+def _run_pattern(character: str, count: int) -> str:
+    """A run of one character in an entry: that often or, for a letter, more often."""
+    if glyphs := _LEET_CLASS.get(character):
+        return f"[{re.escape(glyphs)}]{{{count},{count + _MOST_REPEATS}}}"
+    more = "," if character.isalpha() else ""
+    return f"{re.escape(character)}{{{count}{more}}}"

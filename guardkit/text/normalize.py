@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 # Latin letters that other scripts draw the same way. Chosen: letters alike in common sans-serif
@@ -36,7 +36,8 @@ _SPACED = re.compile(
 )
 _STRETCHED = re.compile(r"([A-Za-z])\1{2,}", re.IGNORECASE)
 _DISGUISED = re.compile(r"([A-Za-z])\1\1|[013457@$!|+][A-Za-z]|[A-Za-z][013457@$|+]", re.IGNORECASE)
-_TOKEN = re.compile(rf"[{_GLYPH}]*[A-Za-z][{_GLYPH}]*")
+# The look-behind keeps a long run of digits from being tried from each of its digits on.
+_TOKEN = re.compile(rf"(?<![{_GLYPH}])[{_GLYPH}]*[A-Za-z][{_GLYPH}]*")
 _ENDINGS = ("s", "es", "ed", "er", "ers", "ing", "y", "ly")
 
 _SMALLEST_SPACED_WORD = 3  # letters; "U.K." and "a b" are left alone
@@ -73,7 +74,7 @@ class Prompt:
         return self.starts[start], self.ends[end - 1]
 
 
-def normalize(text: str, *, words: Set[str] = frozenset()) -> Prompt:
+def normalize(text: str, *, words: Container[str] = frozenset()) -> Prompt:
     """Turn a text into the canonical form that scorers read.
 
     Args:
@@ -199,17 +200,28 @@ _BLANKS = {
 
 def _joins_previous(character: str) -> bool:
     """Whether NFKC may compose this character with the one before it."""
-    if unicodedata.category(character) in ("Mn", "Mc", "Me") or "\u1161" <= character <= "\u11ff":
+    if unicodedata.category(character) in ("Mn", "Mc", "Me"):
         return True
-    return unicodedata.combining(unicodedata.normalize("NFKD", character)[0]) != 0
+    first = unicodedata.normalize("NFKD", character)[0]
+    return unicodedata.combining(first) != 0 or "\u1161" <= first <= "\u11ff"
 
 
 def _fold_cluster(cluster: str) -> str:
     folded = unicodedata.normalize("NFKC", cluster).translate(_SMALL_CAPITALS)
-    if len(folded) > 1 and "LATIN" in unicodedata.name(folded[0], ""):
-        # Marks piled on a Latin letter that no alphabet writes: decoration, not spelling.
-        folded = folded[0] + "".join(c for c in folded[1:] if not unicodedata.combining(c))
+    if len(folded) > 1:
+        folded = "".join(_without_piled_marks(folded))
     return "".join(visible for c in folded if (visible := _reveal(c)))
+
+
+def _without_piled_marks(folded: str) -> Iterator[str]:
+    """Marks on a Latin letter that no alphabet writes, or on its twin, are decoration, not spelling."""
+    is_latin = False
+    for character in folded:
+        if unicodedata.combining(character) and is_latin:
+            continue
+        if not unicodedata.category(character).startswith("M"):
+            is_latin = "LATIN" in unicodedata.name(character.translate(_LOOK_ALIKES), "")
+        yield character
 
 
 def _fold_look_alikes(prompt: Prompt) -> Prompt:
@@ -234,7 +246,7 @@ def _fold_mixed_word(match: re.Match[str]) -> str:
 # --- pass 2: spaced letters ---------------------------------------------------------------------
 
 
-def _join_spaced(match: re.Match[str], words: Set[str]) -> list[_Piece] | None:
+def _join_spaced(match: re.Match[str], words: Container[str]) -> list[_Piece] | None:
     """Join letters spelled out one by one; a gap between two known words stays, as a space."""
     offsets = range(match.start(), match.end(), 2)
     letters = match.group()[::2]
@@ -254,7 +266,7 @@ def _plain_letters(word: str) -> str:
     return "".join(_LEET.get(character, character)[0] for character in word.lower())
 
 
-def _word_breaks(letters: str, words: Set[str]) -> set[int]:
+def _word_breaks(letters: str, words: Container[str]) -> set[int]:
     """Where to cut a run of letters into the fewest known words; nowhere when it cannot be."""
     best: list[tuple[int, int] | None] = [(0, 0)]  # per prefix: (words used, start of the last)
     for end in range(1, len(letters) + 1):
@@ -272,14 +284,14 @@ def _word_breaks(letters: str, words: Set[str]) -> set[int]:
     return breaks - {0}
 
 
-def _stands_alone(word: str, words: Set[str]) -> bool:
+def _stands_alone(word: str, words: Container[str]) -> bool:
     return word in ("a", "i") or (len(word) > 1 and word in words)
 
 
 # --- pass 3: leetspeak and stretched letters -----------------------------------------------------
 
 
-def _undisguise(match: re.Match[str], words: Set[str]) -> list[_Piece] | None:
+def _undisguise(match: re.Match[str], words: Container[str]) -> list[_Piece] | None:
     token = match.group()
     if not _DISGUISED.search(token) or _is_known(token.lower(), words):
         return None
@@ -322,7 +334,7 @@ def _squeeze(word: str, doubled: Sequence[int]) -> list[_Piece]:
     return [(offset, character) for offset, character in enumerate(word) if offset not in dropped]
 
 
-def _is_known(word: str, words: Set[str]) -> bool:
+def _is_known(word: str, words: Container[str]) -> bool:
     if word in words:
         return True
     return any(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -63,7 +63,7 @@ class TextScorer:
         self._scale = np.array([one.scale for one in calibration])
         self._shift = np.array([one.shift for one in calibration])
 
-    def words(self) -> frozenset[str]:
+    def words(self) -> Container[str]:
         """The words `normalize` should undo disguises towards."""
         return self._encoder.words()
 
@@ -100,7 +100,7 @@ class TextScorer:
 
 
 def calibrate(
-    logits: Floats, *, scale: NDArray[np.float64], shift: NDArray[np.float64]
+    logits: NDArray[np.floating], *, scale: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Platt scaling: f64 [..., categories] in [0, 1] = 1 / (1 + exp(-(scale * logit + shift)))."""
     return 1.0 / (1.0 + np.exp(-np.clip(scale * logits + shift, -60.0, 60.0)))

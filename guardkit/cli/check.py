@@ -1,0 +1,118 @@
+"""`guardkit check` and `guardkit score`: texts in, decisions or scores out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from guardkit.cli.shared import Verbs, add_verb, policy_file, print_json
+from guardkit.decision import Decision
+from guardkit.errors import InputError
+from guardkit.guard import Guard
+from guardkit.taxonomy import Stage
+from guardkit.types import Action, Scores
+
+_SHOWN_SCORES = 4
+
+
+def add(verbs: Verbs) -> None:
+    """Add both verbs."""
+    check = add_verb(
+        verbs,
+        "check",
+        text="check texts against a policy and say what to do with them",
+        example='guardkit check --policy chat "you are an idiot"',
+    )
+    _add_inputs(check)
+    check.add_argument("--stage", choices=("prompt", "output-text"), default="prompt")
+    check.add_argument(
+        "--fail-on",
+        choices=[action.value for action in Action if action is not Action.ALLOW],
+        default="block",
+        help="exit with 1 when a decision is at least this strict (default: block)",
+    )
+    check.add_argument("--include-text", action="store_true", help="put the text into the JSON")
+    check.set_defaults(run=run_check)
+    score = add_verb(
+        verbs,
+        "score",
+        text="score texts without deciding anything",
+        example='guardkit score "you are an idiot"',
+    )
+    _add_inputs(score)
+    score.set_defaults(run=run_score)
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="left out: lines of standard input"
+    )
+    parser.add_argument("--file", type=Path, help="read texts from a file, one a line")
+    parser.add_argument("--policy", default="text-to-image", help="preset or YAML file")
+    parser.add_argument("--json", action="store_true", help="one JSON document a text")
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Check texts; 1 when one is at least as strict as --fail-on."""
+    guard = Guard.from_file(policy_file(args.policy))
+    failing = Action(args.fail_on)
+    is_failed = False
+    for text in _texts(args):
+        if args.stage == Stage.PROMPT:
+            decision = guard.check_prompt(text)
+        else:
+            decision = guard.check_output(text=text)
+        if args.json:
+            print_json(decision.to_dict(include_text=args.include_text))
+        else:
+            print(describe(decision))
+        is_failed = is_failed or decision.action >= failing
+    return int(is_failed)
+
+
+def run_score(args: argparse.Namespace) -> int:
+    """Score texts."""
+    guard = Guard.from_file(policy_file(args.policy))
+    for text in _texts(args):
+        (scores,) = guard.score_prompts([text])
+        if args.json:
+            print_json(dict(scores))
+        else:
+            print(_score_line(scores, len(scores)))
+    return 0
+
+
+def describe(decision: Decision) -> str:
+    """A decision in a few lines for people; holds no user text but what an edit produced."""
+    lines = [f"{decision.action.value:10}  {_score_line(decision.scores, _SHOWN_SCORES)}"]
+    lines += [f"            {reason}" for reason in decision.reasons]
+    if decision.spans:
+        spans = ", ".join(f"{s.category} [{s.start}, {s.end})" for s in decision.spans)
+        lines.append(f"            spans: {spans}")
+    if decision.edits:
+        lines.append(f"            use instead: {decision.text}")
+    lines.append(
+        f"            {decision.timings_ms.get('total', 0):.1f} ms, status {decision.status}"
+    )
+    return "\n".join(lines)
+
+
+def _score_line(scores: Scores, most: int) -> str:
+    known = sorted(((s, name) for name, s in scores.items() if s is not None), reverse=True)
+    missing = [name for name, score in scores.items() if score is None]
+    parts = [f"{name} {score:.2f}" for score, name in known[:most]]
+    return ", ".join(parts + [f"{name} not measured" for name in missing]) or "not scored"
+
+
+def _texts(args: argparse.Namespace) -> Iterator[str]:
+    if args.texts:
+        yield from args.texts
+    elif args.file:
+        try:
+            yield from args.file.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            raise InputError(f"{args.file}: cannot be read ({type(e).__name__}).") from e
+    else:
+        yield from (line.rstrip("\n") for line in sys.stdin)

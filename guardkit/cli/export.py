@@ -1,0 +1,71 @@
+"""`guardkit export text-safety | card`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from guardkit.cli.shared import Verbs, add_verb, read_policy
+from guardkit.cli.train import require_torch
+
+
+def add(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs,
+        "export",
+        text="turn trained models into artifacts (extra: export)",
+        example="guardkit export text-safety --help",
+    )
+    kinds = parser.add_subparsers(metavar="MODEL", required=True)
+    text = add_verb(
+        kinds,
+        "text-safety",
+        text="write the int8 artifact with manifest, calibration and parity card",
+        example="guardkit export text-safety --work runs/v1 --data data/text --out exported_models",
+    )
+    text.add_argument("--work", required=True, type=Path, help="what guardkit train left")
+    text.add_argument("--data", required=True, type=Path, help="folder with unified.parquet")
+    text.add_argument("--out", type=Path, default=Path("exported_models"))
+    text.add_argument("--version", default="0.1.0")
+    text.set_defaults(run=run_text_safety)
+    card = add_verb(
+        kinds,
+        "card",
+        text="measure text-safety on the validation rows and write its CARD.md",
+        example="guardkit export card --data data/text --fp32 runs/v1/fp32/text-safety",
+    )
+    card.add_argument("--data", required=True, type=Path, help="folder with unified.parquet")
+    card.add_argument("--models", type=Path, default=Path("exported_models"))
+    card.add_argument("--fp32", type=Path, help="the fp32 twin, to measure what int8 costs")
+    card.add_argument("--policy", default="text-to-image", help="whose thresholds are reported")
+    card.set_defaults(run=run_card)
+
+
+def run_text_safety(args: argparse.Namespace) -> int:
+    """Export the text classifier."""
+    _prepare()
+    from guardkit.export.text_safety import export_text_safety  # torch: an optional package
+
+    artifact = export_text_safety(args.work, args.data, args.out, version=args.version)
+    print(f"wrote {artifact.path}")
+    return 0
+
+
+def run_card(args: argparse.Namespace) -> int:
+    """Measure and write the card."""
+    _prepare()
+    from guardkit.export.card import write_card  # scikit-learn: an optional package
+
+    path = write_card(
+        args.models / "text-safety", args.data, read_policy(args.policy), fp32=args.fp32
+    )
+    print(f"wrote {path}")
+    return 0
+
+
+def _prepare() -> None:
+    require_torch("export", "export")
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    logging.getLogger("guardkit").setLevel(logging.INFO)

@@ -1,0 +1,89 @@
+"""`guardkit models list | verify`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from guardkit.artifacts import Artifact, find_artifact, list_artifacts, load_artifact
+from guardkit.cli.shared import Verbs, add_verb, print_json
+from guardkit.export.verify import verify
+
+
+def add(verbs: Verbs) -> None:
+    """Add the verb and its sub-verbs."""
+    parser = add_verb(
+        verbs, "models", text="list and verify models", example="guardkit models verify"
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = add_verb(
+        actions, "list", text="every model that can be found", example="guardkit models list"
+    )
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=run_list)
+    check = add_verb(
+        actions,
+        "verify",
+        text="check digests, graph and outputs of models; exit with 2 at the first fault",
+        example="guardkit models verify text-safety",
+    )
+    check.add_argument("models", nargs="*", metavar="MODEL", help="name or folder; none: all")
+    check.add_argument("--json", action="store_true")
+    check.set_defaults(run=run_verify)
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """List models."""
+    artifacts = list_artifacts()
+    if args.json:
+        print_json([_describe(artifact) for artifact in artifacts])
+        return 0
+    for artifact in artifacts:
+        about = _describe(artifact)
+        print(
+            f"{artifact.manifest.id}  {about['precision']}, {about['size_mb']} MB, {artifact.path}"
+        )
+        print(f"  scores {', '.join(artifact.manifest.categories)}")
+    return 0
+
+
+def _describe(artifact: Artifact) -> dict[str, object]:
+    manifest = artifact.manifest
+    size = sum(entry.size_bytes for entry in manifest.files.values())
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "precision": manifest.precision,
+        "size_mb": round(size / 1e6, 1),
+        "categories": list(manifest.categories),
+        "licence": manifest.licence,
+        "path": str(artifact.path),
+    }
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Verify models."""
+    artifacts = [_find(name) for name in args.models] or list_artifacts()
+    reports = []
+    for artifact in artifacts:
+        parity = verify(artifact)
+        reports.append(
+            {
+                "model": artifact.manifest.id,
+                "files": len(artifact.manifest.files),
+                "logits_differ_by": round(parity.worst, 4),
+                "allowed": parity.tolerance,
+            }
+        )
+        if not args.json:
+            print(
+                f"{artifact.manifest.id}: {len(artifact.manifest.files)} files as described, logits "
+                f"within {parity.worst:.4f} of the reference (allowed {parity.tolerance})"
+            )
+    if args.json:
+        print_json(reports)
+    return 0
+
+
+def _find(name: str) -> Artifact:
+    return load_artifact(Path(name)) if Path(name).is_dir() else find_artifact(name)

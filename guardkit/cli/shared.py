@@ -1,0 +1,41 @@
+"""What several verbs need: finding a policy, printing JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from guardkit.policy.load import find_policy, load_policy
+from guardkit.policy.rules import Policy
+
+Verbs = Any  # argparse names the type of add_subparsers only privately
+
+
+def add_verb(verbs: Verbs, name: str, *, text: str, example: str) -> argparse.ArgumentParser:
+    """A sub-command whose --help ends with an example."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def policy_file(name: str) -> Path:
+    """A policy by preset name or path."""
+    path = Path(name)
+    return path if path.suffix == ".yaml" or path.exists() else find_policy(name)
+
+
+def read_policy(name: str) -> Policy:
+    """A policy by preset name or path, read."""
+    return load_policy(policy_file(name))
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line, for scripts."""
+    print(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,198 @@
+"""A trained `text-safety` model to an artifact: graph, tokenizer, calibration, parity, manifest.
+
+    guardkit export text-safety --work FOLDER --data FOLDER --out exported_models
+
+Everything the card states is measured on the int8 graph through the SDK's own scorer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from tokenizers import Tokenizer
+
+from guardkit.artifacts import (
+    FORMAT,
+    Artifact,
+    Calibration,
+    FileEntry,
+    Manifest,
+    RunnerOptions,
+    TensorSpec,
+    TextOptions,
+    load_artifact,
+)
+from guardkit.errors import InputError
+from guardkit.export.to_onnx import export_onnx, quantize_int8
+from guardkit.export.verify import FILE as PARITY_FILE
+from guardkit.export.verify import TEXTS, ParityCard, outputs_of
+from guardkit.runtime.base import open_runner
+from guardkit.text.normalize import normalize
+from guardkit.text.score import TextScorer
+from guardkit.train.classifier import Settings, load_trained
+from guardkit.train.data import CATEGORIES, Pool, load_pool
+
+_log = logging.getLogger(__name__)
+
+NAME = "text-safety"
+_MODEL, _TOKENIZER = "1/model.onnx", "1/tokenizer.json"
+_IDENTITY = {category: Calibration(1.0, 0.0) for category in CATEGORIES}
+# Parity is held to what was found when the card was made, with room for another processor's kernels.
+_ROOM = 1.5
+
+
+def export_text_safety(work: Path, data: Path, out: Path, *, version: str) -> Artifact:
+    """Write the artifact `text-safety` from a training's folder.
+
+    Args:
+        work: What `guardkit train text-safety` left.
+        data: The labelled pool; its validation rows calibrate the scores.
+        out: The folder that holds artifacts.
+        version: Version of the artifact.
+
+    Raises:
+        InputError: `work` holds no trained model.
+    """
+    if not (work / "model.safetensors").is_file():
+        raise InputError(f"{work}: no model.safetensors. Run guardkit train text-safety first.")
+    folder = out / NAME
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    fp32 = work / "fp32" / NAME
+    (fp32 / "1").mkdir(parents=True, exist_ok=True)
+    export_onnx(load_trained(work), fp32 / _MODEL)
+    quantize_int8(fp32 / _MODEL, folder / _MODEL)
+    for target in (fp32, folder):
+        _write_tokenizer(work / "tokenizer.json", target / _TOKENIZER)
+        (target / "labels.txt").write_text("\n".join(CATEGORIES) + "\n")
+    reference = _write_manifest(fp32, version, "fp32", _IDENTITY)
+    artifact = _write_manifest(folder, version, "int8", _IDENTITY)
+    _write_parity(artifact, reference)
+    artifact = _write_manifest(folder, version, "int8", _IDENTITY)
+    pool = load_pool(data, split="valid")
+    calibration = fit_calibration(logits_of(artifact, pool), pool)
+    (folder / "config.pbtxt").write_text(config_pbtxt(artifact.manifest))
+    _write_manifest(fp32, version, "fp32", calibration)
+    return _write_manifest(folder, version, "int8", calibration)
+
+
+def logits_of(artifact: Artifact, pool: Pool) -> NDArray[np.float64]:
+    """Score a pool through the SDK: f64 [rows, categories], before calibration."""
+    scorer = TextScorer(artifact, open_runner(artifact, RunnerOptions(threads=1)))
+    words = scorer.words()
+    values = np.empty((len(pool.texts), len(scorer.categories)))
+    for row, text in enumerate(pool.texts):
+        (scored,) = scorer.score([normalize(text, words=words)])
+        values[row] = list(scored.scores.values())
+    scales = np.array([artifact.manifest.calibration[c].scale for c in scorer.categories])
+    shifts = np.array([artifact.manifest.calibration[c].shift for c in scorer.categories])
+    clipped = np.clip(values, 1e-15, 1 - 1e-15)
+    return (np.log(clipped / (1 - clipped)) - shifts) / scales
+
+
+def fit_calibration(logits: NDArray[np.float64], pool: Pool) -> dict[str, Calibration]:
+    """Platt scaling a category on its known labels, filled-in negatives at their lower weight."""
+    fitted: dict[str, Calibration] = {}
+    for column, category in enumerate(CATEGORIES):
+        known = pool.weights[:, column] > 0
+        regression = LogisticRegression(C=100.0).fit(
+            logits[known, column : column + 1],
+            pool.labels[known, column] >= 0.5,
+            sample_weight=pool.weights[known, column],
+        )
+        scale, shift = float(regression.coef_[0, 0]), float(regression.intercept_[0])
+        fitted[category] = Calibration(round(scale, 5), round(shift, 5))
+    return fitted
+
+
+def config_pbtxt(manifest: Manifest) -> str:
+    """The Triton configuration of an artifact's onnx model."""
+    kinds = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
+    lines = [f'name: "{manifest.name}"', 'backend: "onnxruntime"', "max_batch_size: 32"]
+    for kind, specs in (("input", manifest.inputs), ("output", manifest.outputs)):
+        tensors = ",\n".join(
+            f'  {{ name: "{spec.name}", data_type: {kinds[spec.dtype]}, '
+            f"dims: [{', '.join('-1' if isinstance(d, str) else str(d) for d in spec.shape[1:])}] }}"
+            for spec in specs
+        )
+        lines.append(f"{kind} [\n{tensors}\n]")
+    return "\n".join(lines) + "\n"
+
+
+def _write_tokenizer(source: Path, target: Path) -> None:
+    """Copy a tokenizer without the padding and truncation that files in the wild carry."""
+    tokenizer = Tokenizer.from_file(str(source))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    target.write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False))
+
+
+def _write_manifest(
+    folder: Path, version: str, precision: str, calibration: Mapping[str, Calibration]
+) -> Artifact:
+    settings = Settings()
+    names = [_MODEL, _TOKENIZER, "labels.txt", PARITY_FILE]
+    tokens = ("windows", "tokens")
+    manifest = Manifest(
+        format=FORMAT,
+        name=NAME,
+        version=version,
+        task="text-scores",
+        precision=precision,
+        licence="Apache-2.0",
+        categories=CATEGORIES,
+        calibration=dict(calibration),
+        inputs=(
+            TensorSpec("input_ids", "int64", tokens),
+            TensorSpec("attention_mask", "int64", tokens),
+        ),
+        outputs=(
+            TensorSpec("logits", "float32", ("windows", len(CATEGORIES))),
+            TensorSpec("token_logits", "float32", (*tokens, len(CATEGORIES))),
+        ),
+        files={name: _entry(folder / name) for name in names if (folder / name).is_file()},
+        text=TextOptions(max_tokens=settings.max_tokens, overlap=settings.overlap),
+    )
+    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    (folder / "manifest.json").write_bytes(encoded + b"\n")
+    return load_artifact(folder)
+
+
+def _entry(path: Path) -> FileEntry:
+    content = path.read_bytes()
+    return FileEntry(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+
+
+def _write_parity(artifact: Artifact, reference: Artifact) -> None:
+    """Store the fp32 reference and hold the int8 graph to what it reaches today."""
+    expected, expected_tokens = outputs_of(
+        reference, open_runner(reference, RunnerOptions()), TEXTS
+    )
+    found, found_tokens = outputs_of(artifact, open_runner(artifact, RunnerOptions()), TEXTS)
+    worst = float(np.abs(found - expected).max())
+    token_worst = float(np.abs(found_tokens - expected_tokens).max())
+    card = ParityCard(
+        precision="int8",
+        texts=TEXTS,
+        logits=_rows(expected),
+        tolerance=round(worst * _ROOM, 2),
+        token_tolerance=round(token_worst * _ROOM, 2),
+        worst=round(worst, 4),
+        token_worst=round(token_worst, 4),
+        token_logits=_rows(expected_tokens),
+    )
+    (artifact.path / PARITY_FILE).write_bytes(
+        msgspec.json.format(msgspec.json.encode(card), indent=1)
+    )
+    _log.info("parity: logits within %.3f, token logits within %.3f of fp32", worst, token_worst)
+
+
+def _rows(values: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(round(float(value), 4) for value in row) for row in values)

@@ -1,0 +1,160 @@
+"""Parity: an artifact's graph gives the outputs of the model it was exported from.
+
+Every artifact carries `parity.json`: a few mild texts, the reference outputs of the fp32 torch model
+for them, and the tolerance its precision is held to. `verify` replays it on the backend at hand and
+says which tolerance would have passed, not merely pass or fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from guardkit.artifacts import Artifact, RunnerOptions
+from guardkit.errors import ManifestError, ParityError
+from guardkit.runtime.base import Runner, open_runner
+from guardkit.text.encode import Encoder
+from guardkit.text.normalize import normalize
+
+FILE = "parity.json"
+# Mild on purpose; short, long, spaced out, foreign, empty.
+TEXTS = (
+    "",
+    "hello",
+    "a quiet harbour at dawn, watercolour, soft light",
+    "you are an idiot and everybody knows it",
+    "How do I kill a process that hangs in Python?",
+    "i will find you and hurt you",
+    "y o u  a r e  a  l o s e r",
+    "Der Hund schläft, aber Привет sagt niemand.",
+    "The minutes of the meeting were approved without a vote. " * 12,
+)
+
+
+class ParityCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `parity.json`."""
+
+    precision: str
+    texts: tuple[str, ...]
+    logits: tuple[tuple[float, ...], ...]
+    """Reference, one row a window of each text in turn, in the order of the manifest's categories."""
+    tolerance: float
+    """Largest absolute difference of a logit that passes."""
+    token_tolerance: float
+    """Likewise for token logits."""
+    worst: float
+    """Largest difference of a logit when the card was made."""
+    token_worst: float
+    token_logits: tuple[tuple[float, ...], ...]
+    """Reference of the first text with tokens, one row a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """What a replay found."""
+
+    worst: float
+    """The tolerance that would have passed for `logits`."""
+    where: str
+    """Text number and category of the worst difference."""
+    token_worst: float
+    """The tolerance that would have passed for `token_logits`."""
+    tolerance: float
+    token_tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether both outputs are within tolerance."""
+        return self.worst <= self.tolerance and self.token_worst <= self.token_tolerance
+
+
+def verify(artifact: Artifact, *, options: RunnerOptions | None = None) -> Parity:
+    """Check digests, graph and parity of an artifact on this machine.
+
+    Raises:
+        DigestError: A file changed.
+        ManifestError: The graph disagrees with the manifest, or there is no parity card.
+        ParityError: An output differs beyond the tolerance.
+    """
+    artifact.verify()
+    runner = open_runner(artifact, options or RunnerOptions())
+    parity = replay(artifact, runner, load_card(artifact))
+    if not parity.holds:
+        raise ParityError(
+            f"{artifact.path}: logits differ by {parity.worst:.4f} ({parity.where}), token logits by "
+            f"{parity.token_worst:.4f}. Allowed: {parity.tolerance} and {parity.token_tolerance}. "
+            "Export the artifact again on this backend."
+        )
+    return parity
+
+
+def load_card(artifact: Artifact) -> ParityCard:
+    """Read the parity card of an artifact.
+
+    Raises:
+        ManifestError: It is not one.
+    """
+    try:
+        return msgspec.json.decode(artifact.read(FILE), type=ParityCard)
+    except msgspec.DecodeError as e:
+        raise ManifestError(f"{artifact.path / FILE}: {e}.") from e
+
+
+def replay(artifact: Artifact, runner: Runner, card: ParityCard) -> Parity:
+    """Run the card's texts and compare, output by output.
+
+    Raises:
+        ParityError: There is nothing to compare.
+    """
+    logits, token_logits = outputs_of(artifact, runner, card.texts)
+    expected = np.array(card.logits, np.float32)
+    expected_tokens = np.array(card.token_logits, np.float32)
+    if (
+        logits.shape != expected.shape
+        or token_logits.shape != expected_tokens.shape
+        or not expected.size
+    ):
+        raise ParityError(
+            f"{artifact.path}: outputs {logits.shape} and {token_logits.shape}, "
+            f"the card has {expected.shape} and {expected_tokens.shape}."
+        )
+    differences = np.abs(logits - expected)
+    row, column = np.unravel_index(int(differences.argmax()), differences.shape)
+    return Parity(
+        worst=float(differences.max()),
+        where=f"window {row}, {artifact.manifest.categories[column]}",
+        token_worst=float(np.abs(token_logits - expected_tokens).max()),
+        tolerance=card.tolerance,
+        token_tolerance=card.token_tolerance,
+    )
+
+
+def outputs_of(
+    artifact: Artifact, runner: Runner, texts: tuple[str, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Run texts one by one.
+
+    Returns:
+        `logits` f32 [all windows, categories], and `token_logits` f32 [tokens, categories] of the
+        first window of the longest text.
+    """
+    options = artifact.manifest.text
+    if options is None:
+        raise ManifestError(
+            f"{artifact.path}: task '{artifact.manifest.task}' has no parity replay."
+        )
+    encoder = Encoder(
+        artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
+    )
+    words = encoder.words()
+    logits, tokens = [], np.zeros((0, 0), np.float32)
+    for text in texts:
+        outputs = runner.run(encoder.encode([normalize(text, words=words).text]).inputs)
+        logits.append(outputs["logits"])
+        if outputs["token_logits"].shape[1] > len(tokens):
+            tokens = outputs["token_logits"][0]
+    return np.concatenate(logits), tokens

@@ -1,0 +1,1 @@
+"""Tests of guardkit; see `tests/tiny.py` for the model they run."""

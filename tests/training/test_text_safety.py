@@ -1,0 +1,258 @@
+"""Training and export on a tiny encoder and a made-up pool: the whole chain, in seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from guardkit import Guard
+from guardkit.artifacts import RunnerOptions, load_artifact
+from guardkit.cli.main import main
+from guardkit.errors import InputError, ParityError
+from guardkit.export.card import Measured, bootstrap, wilson
+from guardkit.export.text_safety import export_text_safety, fit_calibration
+from guardkit.export.verify import load_card, verify
+from guardkit.policy.load import policy_from_dict
+from guardkit.runtime.base import open_runner
+from guardkit.train.classifier import Batch, Settings, build, load_trained, loss_of, train
+from guardkit.train.data import CATEGORIES, COLUMNS, halves, known_labels, load_pool
+
+_WORDS = ["a", "the", "idiot", "friend", "you", "are", "nice", "sea", "will", "hurt", "photo", "of"]
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+_COLUMNS = sorted({column for columns in COLUMNS.values() for column in columns})
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer BERT with a twenty-word vocabulary, as a Hugging Face folder."""
+    folder = tmp_path_factory.mktemp("base")
+    vocabulary = {word: index for index, word in enumerate(_SPECIAL + _WORDS)}
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_padding(length=128)  # as the files in the wild do
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool in which the word "idiot" is an insult and "hurt" a threat, and nothing else is."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(600):
+        words = list(rng.choice(_WORDS, size=int(rng.integers(3, 9))))
+        labels = dict.fromkeys(_COLUMNS, 0.0)
+        labels["insult"] = labels["toxicity"] = float("idiot" in words)
+        labels["threat"] = float("hurt" in words)
+        for column in _COLUMNS:  # the other heads need two classes to be calibrated
+            if column not in ("insult", "toxicity", "threat"):
+                labels[column] = float("sea" in words)
+        source = "coco_captions" if index % 3 else "jigsaw_toxic_subset"
+        rows.append({
+            "text": " ".join(words) + f" {index}", "source": source, "lang": "en",
+            "licence": "OpenRAIL++" if index % 50 == 0 else "MIT",
+            "split": "valid" if index % 4 == 0 else "train", **labels,
+        })  # fmt: skip
+    rows[1]["sexual"] = float("nan")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "unified.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def work(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training."""
+    folder = tmp_path_factory.mktemp("work")
+    settings = Settings(
+        rows=1600, encoder_rate=2e-3, head_rate=5e-3, threads=1, checkpoint_steps=10
+    )
+    train(str(base), data, folder, settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(work: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported artifact's folder of models."""
+    folder = tmp_path_factory.mktemp("models")
+    export_text_safety(work, data, folder, version="9.9.9")
+    return folder
+
+
+def test_restricted_rows_are_left_out_and_splits_are_kept(data: Path) -> None:
+    train_pool, valid_pool = load_pool(data, split="train"), load_pool(data, split="valid")
+    # 600 rows, a quarter valid; of the twelve restricted ones six have an index divisible by four.
+    assert (len(train_pool.texts), len(valid_pool.texts)) == (450 - 6, 150 - 6)
+
+
+def test_unknown_labels_have_no_weight_or_a_lower_one(data: Path) -> None:
+    pool = load_pool(data, split="train")
+    row = next(i for i, text in enumerate(pool.texts) if text.endswith(" 1"))
+    column = CATEGORIES.index("sexual")
+    assert pool.weights[row, column] < 1
+    assert not known_labels(pool)[row, column]
+
+
+def test_halves_share_no_text_and_lose_none(data: Path) -> None:
+    pool = load_pool(data, split="valid")
+    first, second = halves(pool)
+    assert set(first.texts).isdisjoint(second.texts)
+    assert sorted(first.texts + second.texts) == sorted(pool.texts)
+
+
+def test_a_folder_without_a_pool_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unified\.parquet: no such file"):
+        load_pool(tmp_path, split="train")
+
+
+def test_training_starts_again_where_it_stopped(
+    base: Path, data: Path, work: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes((work / "checkpoint.pt").read_bytes())
+    settings = Settings(
+        rows=1600, encoder_rate=2e-3, head_rate=5e-3, threads=1, checkpoint_steps=10
+    )
+    with caplog.at_level("INFO"):
+        train(str(base), data, tmp_path, settings)
+    assert "resumed at step" in caplog.text
+    first, again = load_trained(work), load_trained(tmp_path)
+    ids = torch.tensor([[2, 6, 3]])
+    assert torch.allclose(first(ids, ids * 0 + 1)[0], again(ids, ids * 0 + 1)[0], atol=1e-4)
+
+
+def test_the_exported_model_learned_what_the_pool_says(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUARDKIT_MODELS", str(models))
+    guard = Guard(policy_from_dict({"policy": "demo", "prompt": {"scorers": ["text-safety"]}}))
+    insult, calm = guard.score_prompts(["you are the idiot", "you are the friend"])
+    assert (insult["insult"] or 0) > 0.5 > (calm["insult"] or 0)
+
+
+def test_spaced_out_words_reach_the_model_as_words(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUARDKIT_MODELS", str(models))
+    guard = Guard(policy_from_dict({"policy": "demo", "prompt": {"scorers": ["text-safety"]}}))
+    plain, spaced = guard.score_prompts(["you are the idiot", "you are the i d i o t"])
+    assert plain == spaced
+
+
+def test_the_exported_artifact_verifies_and_a_changed_reference_does_not(models: Path) -> None:
+    artifact = load_artifact(models / "text-safety")
+    assert verify(artifact).holds
+    card = load_card(artifact)
+    assert card.worst <= card.tolerance
+    spoiled = json.loads(artifact.read("parity.json"))
+    spoiled["logits"][0][0] += 100.0
+    folder = models.parent / "spoiled"
+    _copy_with_parity(models / "text-safety", folder, json.dumps(spoiled).encode())
+    with pytest.raises(ParityError, match="logits differ by"):
+        verify(load_artifact(folder))
+
+
+def _copy_with_parity(source: Path, target: Path, parity: bytes) -> None:
+    shutil.copytree(source, target)
+    (target / "parity.json").write_bytes(parity)
+    manifest = json.loads((target / "manifest.json").read_text())
+    entry = {"sha256": hashlib.sha256(parity).hexdigest(), "size_bytes": len(parity)}
+    manifest["files"]["parity.json"] = entry
+    (target / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_the_onnx_graph_gives_what_torch_gives_in_fp32(work: Path, models: Path) -> None:
+    artifact = load_artifact(work / "fp32" / "text-safety")
+    ids = np.array([[2, 4, 6, 8, 3], [2, 7, 9, 3, 0]], np.int64)
+    mask = (ids > 0).astype(np.int64)
+    outputs = open_runner(artifact, RunnerOptions()).run({"input_ids": ids, "attention_mask": mask})
+    with torch.no_grad():
+        logits, token_logits = load_trained(work)(torch.tensor(ids), torch.tensor(mask))
+    np.testing.assert_allclose(outputs["logits"], logits, atol=1e-4)
+    real = mask.astype(bool)
+    np.testing.assert_allclose(outputs["token_logits"][real], token_logits[real], atol=1e-4)
+
+
+def test_the_card_holds_a_row_a_category_and_the_harmless_sources(
+    models: Path, data: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUARDKIT_MODELS", str(models))
+    arguments = ["--data", str(data), "--models", str(models)]
+    policy = models.parent / "plain.yaml"
+    policy.write_text("policy: plain\nprompt:\n  scorers: [text-safety]\n")
+    fp32 = ["--fp32", str(work / "fp32" / "text-safety"), "--policy", str(policy)]
+    assert main(["export", "card", *arguments, *fp32]) == 0
+    card = (models / "text-safety" / "CARD.md").read_text()
+    assert all(f"| {category} | " in card for category in CATEGORIES)
+    assert "| coco_captions |" in card
+    assert "macro AUPRC" in card
+
+
+def test_wilson_interval_matches_the_published_example() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263 -> .2553 to .3662.
+    share = wilson(81, 263)
+    assert share is not None
+    assert (round(share.low, 4), round(share.high, 4)) == (0.2553, 0.3662)
+
+
+def test_bootstrap_interval_holds_the_value() -> None:
+    truth = np.array([True, False] * 50)
+    values = np.where(truth, 0.9, 0.1)
+    assert bootstrap(lambda t, v: float((t == (v > 0.5)).mean()), truth, values) == Measured(
+        1, 1, 1
+    )
+
+
+def test_calibration_puts_one_half_where_the_classes_meet(data: Path) -> None:
+    pool = load_pool(data, split="valid")
+    truth = pool.labels >= 0.5
+    logits = np.where(truth, 3.0, 1.0) + np.random.default_rng(0).normal(0, 0.8, truth.shape)
+    fitted = fit_calibration(logits, pool)["insult"]
+    middle = -fitted.shift / fitted.scale
+    assert 1.0 < middle < 3.0
+
+
+def test_masked_labels_do_not_move_the_loss(base: Path) -> None:
+    torch.manual_seed(0)
+    model = build(str(base)).eval()
+    ids = torch.tensor([[2, 4, 6, 3]])
+    shape, categories = (1, 4), len(CATEGORIES)
+    weights = torch.zeros(1, categories)
+    weights[0, 0] = 1.0
+    tokens = torch.zeros(*shape, categories)
+
+    def loss(labels: torch.Tensor) -> float:
+        batch = Batch(ids, torch.ones_like(ids), labels, weights, tokens, tokens)
+        return loss_of(model, batch, Settings()).item()
+
+    changed = torch.ones(1, categories)
+    changed[0, 0] = 0.0
+    assert loss(torch.zeros(1, categories)) == pytest.approx(loss(changed))
+    assert loss(torch.zeros(1, categories)) != pytest.approx(loss(torch.ones(1, categories)))

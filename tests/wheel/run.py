@@ -1,0 +1,97 @@
+"""The wheel works where nothing of ours is: empty folder, empty environment, network blocked.
+
+Builds the wheel, installs it with its `cpu` extra into a fresh environment, checks its size, then
+checks a prompt in an empty folder under a Python whose sockets raise.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent.parent
+_LARGEST_WHEEL = 100_000_000  # bytes; product.md section 5
+_LARGEST_INSTALL = 220_000_000  # bytes with [cpu] and the shipped text model; issue 2
+
+_CHECK = """
+import socket, sys
+
+def refuse(*args, **kwargs):
+    raise AssertionError("the network was used")
+
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+from pathlib import Path
+import guardkit
+from guardkit import Action, Guard
+assert "site-packages" in guardkit.__file__, guardkit.__file__
+guard = Guard.from_preset("text-to-image")
+assert "site-packages" in str(Path(guardkit.__file__).parent / "exported_models")
+assert guard.check_prompt("a quiet harbour at dawn").action is Action.ALLOW
+assert guard.check_prompt("I will find you and kill you").action is Action.BLOCK
+try:
+    socket.create_connection(("127.0.0.1", 9))
+except AssertionError:
+    print("wheel: two prompts checked, offline")  # the block itself works
+"""
+_BARE = """
+import guardkit
+from guardkit import Guard, GuardkitError
+from guardkit.policy.load import load_preset
+load_preset("text-to-image")
+try:
+    Guard.from_preset("text-to-image")
+except GuardkitError as e:
+    assert 'pip install "guardkit[cpu]"' in str(e), e
+    print("bare wheel: validates a policy, names the missing extra")
+"""
+
+
+def main() -> None:
+    """Build, install twice (bare, then with the runtime), check."""
+    with tempfile.TemporaryDirectory() as folder:
+        dist, empty, home = Path(folder) / "dist", Path(folder) / "empty", Path(folder) / "env"
+        empty.mkdir()
+        _run(
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            str(dist),
+            str(_ROOT),
+        )
+        (wheel,) = dist.glob("*.whl")
+        size = wheel.stat().st_size
+        assert size < _LARGEST_WHEEL, f"{wheel.name}: {size} bytes"
+        _run(sys.executable, "-m", "venv", str(home))
+        python = str(home / "bin" / "python")
+        before = _size(home)
+        install = ("-m", "pip", "install", "-q", "-c", str(_ROOT / "constraints.txt"))
+        _run(python, *install, str(wheel))
+        _run(python, "-c", _BARE, cwd=empty)
+        _run(python, *install, f"{wheel}[cpu]")
+        installed = _size(home) - before
+        assert installed < _LARGEST_INSTALL, f"installed: {installed} bytes"
+        _run(python, "-c", _CHECK, cwd=empty)
+        _run(str(home / "bin" / "guardkit"), "models", "verify", cwd=empty)
+        _run(str(home / "bin" / "guardkit"), "doctor", cwd=empty)
+        print(f"wheel {size / 1e6:.1f} MB, installed with [cpu] {installed / 1e6:.0f} MB")
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def _run(*command: str, cwd: Path | None = None) -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("GUARDKIT_")
+    }
+    subprocess.run(command, check=True, cwd=cwd, env=environment, stdin=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
