@@ -18,7 +18,8 @@ def cut(text: str, spans: Sequence[Span]) -> tuple[str, tuple[Edit, ...]]:
     >>> cut("a portrait of my idiot neighbour", [Span(17, 22, "insult", 0.9, "demo")])[0]
     'a portrait of my neighbour'
     """
-    return _replace(text, [_with_gap(text, *span) for span in _union(spans)], "", editor="cut")
+    ranges = _over_gaps(text, _union(spans))
+    return _replace(text, [_with_gap(text, *one) for one in ranges], "", editor="cut")
 
 
 def mask(text: str, spans: Sequence[Span]) -> tuple[str, tuple[Edit, ...]]:
@@ -55,6 +56,17 @@ def _replace(
     for start, end in reversed(ranges):
         text = text[:start] + replacement + text[end:]
     return text, tuple(Edit(editor, start, end, replacement) for start, end in ranges)
+
+
+def _over_gaps(text: str, ranges: Sequence[_Range]) -> list[_Range]:
+    """Make one of ranges that only white space parts: each would take that gap along."""
+    joined: list[_Range] = []
+    for start, end in ranges:
+        if joined and text[joined[-1][1] : start].isspace():
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def _with_gap(text: str, start: int, end: int) -> _Range:

@@ -35,7 +35,9 @@ _SPACED = re.compile(
     rf"(?<![A-Za-z0-9])[{_GLYPH}](?P<gap>[ \t]|[.\-_*,/~·])[{_GLYPH}](?:(?P=gap)[{_GLYPH}])+(?![A-Za-z0-9])"
 )
 _STRETCHED = re.compile(r"([A-Za-z])\1{2,}", re.IGNORECASE)
-_DISGUISED = re.compile(r"([A-Za-z])\1\1|[013457@$!|+][A-Za-z]|[A-Za-z][013457@$|+]", re.IGNORECASE)
+_DISGUISED = re.compile(
+    r"([A-Za-z])\1\1|[013457@$!|+][A-Za-z]|[A-Za-z]!*[013457@$|+]", re.IGNORECASE
+)
 # The look-behind keeps a long run of digits from being tried from each of its digits on.
 _TOKEN = re.compile(rf"(?<![{_GLYPH}])[{_GLYPH}]*[A-Za-z][{_GLYPH}]*")
 _ENDINGS = ("s", "es", "ed", "er", "ers", "ing", "y", "ly")

@@ -35,6 +35,11 @@ def spans_of(ranges: Ranges) -> list[Span]:
         pytest.param("my idiotfool cat", [(3, 8), (8, 12)], "my cat", id="adjacent"),
         pytest.param("idiot cat fool", [(10, 14), (0, 5)], "cat", id="both-ends-unsorted"),
         pytest.param("idiot fool cat", [(0, 5), (6, 10)], "cat", id="neighbours-with-a-gap"),
+        pytest.param("cat idiot fool", [(4, 9), (10, 14)], "cat", id="neighbours-at-the-end"),
+        pytest.param(
+            "idiot    fool. hello", [(0, 5), (9, 13)], ". hello", id="neighbours-before-a-stop"
+        ),
+        pytest.param("hi idiot fool, you", [(3, 8), (9, 13)], "hi, you", id="neighbours-inside"),
         pytest.param("😀 idiot 😀", [(2, 7)], "😀 😀", id="between-emoji"),
         pytest.param("a👩\u200d👧b", [(1, 4)], "ab", id="emoji-inside-a-word"),
     ],

@@ -51,6 +51,7 @@ NFD_VIETNAMESE = unicodedata.normalize("NFD", "Việt")
         pytest.param("k1ll", "kill", id="leetspeak-one-is-i"),
         pytest.param("ki11", "kill", id="leetspeak-one-is-l"),
         pytest.param("$tup!d", "stupid", id="leetspeak-signs"),
+        pytest.param("id!07", "idiot", id="leetspeak-sign-before-a-digit"),
         pytest.param("1d10ts", "idiots", id="leetspeak-with-an-ending"),
         pytest.param("K1LL", "KiLL", id="capitals-are-kept"),
         pytest.param("idiooooot", "idiot", id="stretched"),
