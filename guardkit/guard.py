@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,19 +23,19 @@ import msgspec
 
 from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.decision import Decision
-from guardkit.errors import Blocked, DeadlineError, Fault, InputError, PolicyError
+from guardkit.errors import Blocked, Fault, InputError, PolicyError
 from guardkit.policy.decide import decide
 from guardkit.policy.load import load_policy, load_preset
 from guardkit.policy.meaning import Known, check_meaning
-from guardkit.policy.rules import EditorEntry, Policy, StagePolicy
+from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.policy.tree import path_text
 from guardkit.runtime.base import RunnerInfo, open_runner
-from guardkit.runtime.deadline import DeadlineRunner
+from guardkit.runtime.deadline import Clock, DeadlineRunner
 from guardkit.steps import BLOCKLIST
 from guardkit.taxonomy import Stage
-from guardkit.text.blocklist import Allowlist, Blocklist, list_words
+from guardkit.text.blocklist import Blocklist
 from guardkit.text.edit import EDITORS, Editor, shift
-from guardkit.text.normalize import Prompt, normalize
+from guardkit.text.measure import Measurer
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Action, Context, Edit, Guidance, Scores, Span, Status
 
@@ -74,18 +73,13 @@ class Guard:
             raise PolicyError([Fault(name, 1, 1, path_text(at), what) for at, what in faults])
         self.policy = policy
         self._editors: Mapping[str, Editor] = {**EDITORS, **(editors or {})}
-        self._scorers = _open_scorers(policy, {scorer.name: scorer for scorer in scorers})
-        models = [one for one in self._scorers.values() if isinstance(one, TextScorer)]
+        opened = _open_scorers(policy, {scorer.name: scorer for scorer in scorers})
+        models = [one for one in opened.values() if isinstance(one, TextScorer)]
         self._models = tuple(f"{m.runner.info.name}@{m.runner.info.version}" for m in models)
         self._info = tuple(model.runner.info for model in models)
         self._policy_id = policy.id
-        self._allowlist = Allowlist(policy.lists)
-        self._words = _Words((list_words(policy.lists), *(model.words() for model in models)))
-        self._deadline = DeadlineRunner()
-        for model in models:
-            model.score(
-                [normalize("warm up")]
-            )  # the first run plans memory; it also proves the graph
+        self._measurer = Measurer(policy, opened)
+        self._threads = DeadlineRunner()
 
     @classmethod
     def from_file(
@@ -130,10 +124,17 @@ class Guard:
         """Score prompts with the scorers of the prompt stage, without deciding anything.
 
         Returns:
-            One `Scores` a text; a category is None where its scorer failed or ran out of time.
+            One `Scores` a text; a category is None where its scorer failed or ran out of time, and
+            everywhere when the text is longer than `limits.max_characters`.
         """
         stage = self._stage_policy(Stage.PROMPT)
-        return [self._measure(stage, _typed(text)).scores for text in _listed(texts)]
+        longest = self.policy.limits.max_characters
+        return [
+            self._measurer.measure(stage, text, Clock(self.policy.timeout_ms, self._threads)).scores
+            if len(_typed(text)) <= longest
+            else self._measurer.unmeasured(stage)
+            for text in _listed(texts)
+        ]
 
     def enforce(self, decision: Decision) -> Decision:
         """Hand the decision back, or raise when its content must not be used.
@@ -171,115 +172,93 @@ class Guard:
     # --- what happens to a text ------------------------------------------------------------------
 
     def _check(self, stage: Stage, text: str, context: Context | None) -> Decision:
-        stage_policy = self._stage_policy(stage)
-        clock = _Clock(self.policy.timeout_ms)
-        decision = self._enforced(
-            self._decide_and_edit(stage, stage_policy, _typed(text), _valid(context), clock), text
-        )
+        clock = Clock(self.policy.timeout_ms, self._threads)
+        check = _Check(stage, self._stage_policy(stage), _typed(text), _valid(context), clock)
+        decision = self._too_long(check)
+        if decision is None:
+            decision = self._decide_and_edit(check)
         return replace(
-            decision,
+            self._enforced(decision, text),
             policy_id=self._policy_id,
             models=self._models,
             timings_ms=clock.timings_ms(),
         )
 
-    def _decide_and_edit(
-        self, stage: Stage, stage_policy: StagePolicy, text: str, context: Context, clock: _Clock
-    ) -> Decision:
+    def _too_long(self, check: _Check) -> Decision | None:
+        """The answer to a text over the limit, which is not scored; None for any other."""
         limits = self.policy.limits
-        if len(text) > limits.max_characters:
-            reason = f"{len(text)} characters, at most {limits.max_characters}: {limits.too_long}"
-            action = Action(limits.too_long)
-            guidance = Guidance({}) if action is Action.REGENERATE else None
-            return Decision(
-                action=action, stage=stage, scores=Scores(), reasons=(reason,), guidance=guidance
-            )
-        measured = self._measure(stage_policy, text, clock)
-        decision = decide(self.policy, stage, measured.scores, context=context, late=measured.late)
-        categories = {fired.category for fired in decision.fired}
-        decision = replace(
-            decision, spans=tuple(sorted(s for s in measured.spans if s.category in categories))
+        if len(check.text) <= limits.max_characters:
+            return None
+        action = Action(limits.too_long)
+        return Decision(
+            action=action,
+            stage=check.stage,
+            scores=Scores(),
+            reasons=(
+                f"{len(check.text)} characters, at most {limits.max_characters}: {action.value}",
+            ),
+            guidance=Guidance({}) if action is Action.REGENERATE else None,
         )
-        if decision.action > Action.EDIT or limits.edits == 0:
-            return self._after_edit(decision, stage_policy, "edits are limited to 0")
-        return self._edit(decision, stage_policy, text, context, clock)
 
-    def _measure(
-        self, stage_policy: StagePolicy, text: str, clock: _Clock | None = None
-    ) -> _Measured:
-        """Run the stage's scorers; what one cannot answer is None, and never hides what others say."""
-        clock = clock or _Clock(self.policy.timeout_ms)
-        prompt = clock.timed("normalize", lambda: normalize(text, words=self._words))
-        prompt = self._allowlist.apply(prompt)
-        measured = _Measured()
-        scorers = [self._scorers[name] for name in stage_policy.scorers]
+    def _decide_and_edit(self, check: _Check) -> Decision:
+        """Steps 2 to 5."""
+        decision, spans = self._decide(check, check.text)
+        categories = {fired.category for fired in decision.fired}
+        found = tuple(sorted(span for span in spans if span.category in categories))
+        decision = replace(decision, spans=found)
+        if decision.action > Action.EDIT:
+            return decision
+        editors = _editors_to_run(decision, check.policy)
+        if not editors:
+            return decision
+        if self.policy.limits.edits == 0:
+            return _after_edit(decision, check.policy, "edits are limited to 0")
+        return self._edit(decision, check, editors)
 
-        def run() -> None:
-            for scorer in scorers:
-                measured.add(scorer, prompt, clock)
+    def _decide(self, check: _Check, text: str) -> tuple[Decision, Sequence[Span]]:
+        measured = self._measurer.measure(check.policy, text, check.clock)
+        decision = decide(
+            self.policy,
+            check.stage,
+            measured.scores,
+            context=check.context,
+            failed=measured.failed,
+            late=measured.late,
+        )
+        return decision, measured.spans
 
-        try:
-            clock.within_limit(self._deadline, run)
-        except DeadlineError as e:
-            _log.warning("%s", e)
-            measured = measured.given_up(scorers)
-        return measured
-
-    def _edit(
-        self,
-        decision: Decision,
-        stage_policy: StagePolicy,
-        text: str,
-        context: Context,
-        clock: _Clock,
-    ) -> Decision:
+    def _edit(self, decision: Decision, check: _Check, editors: Sequence[_EditorRun]) -> Decision:
         """Steps 4 and 5: edit, then measure and decide once more."""
         try:
-            edited, edits = self._run_editors(decision, stage_policy, text, clock)
-        except Exception as e:  # noqa: BLE001  the failure boundary: an editor may be anybody's code
+            edited, edits = check.clock.within_limit(
+                lambda: self._run_editors(editors, decision.spans, check), name="editors"
+            )
+        except Exception as e:  # noqa: BLE001  a failure boundary: an editor may be anybody's code
             _log.warning("an editor failed: %s", type(e).__name__)
-            decision = replace(decision, status=Status.DEGRADED, action=Action.EDIT)
-            return self._after_edit(decision, stage_policy, "an editor failed")
+            status = Status.DEGRADED if decision.status is Status.OK else decision.status
+            decision = replace(decision, status=status, action=Action.EDIT)
+            return _after_edit(decision, check.policy, "an editor failed")
         if not edits:
-            return self._after_edit(decision, stage_policy, "no editor found anything to change")
-        measured = self._measure(stage_policy, edited, clock)
-        again = decide(
-            self.policy, decision.stage, measured.scores, context=context, late=measured.late
-        )
-        status = decision.status if again.status is Status.OK else again.status
-        decision = replace(decision, action=Action.EDIT, edits=edits, text=edited, status=status)
+            return _after_edit(decision, check.policy, "no editor found anything to change")
+        decision = replace(decision, action=Action.EDIT, edits=edits, text=edited)
+        if len(edited) > self.policy.limits.max_characters:
+            return _after_edit(decision, check.policy, "the edited text is too long")
+        again, _ = self._decide(check, edited)
+        if again.status is not Status.OK:
+            decision = replace(decision, status=again.status)
         if again.action is Action.ALLOW:
             reasons = (f"after edit, {reason}" for reason in again.reasons)
             return replace(decision, reasons=(*decision.reasons, *reasons))
-        return self._after_edit(decision, stage_policy, f"still not allowed ({again.reasons[0]})")
-
-    def _after_edit(self, decision: Decision, stage_policy: StagePolicy, why: str) -> Decision:
-        """An edit that was asked for and could not be had is answered by `after_edit`."""
-        if decision.action is not Action.EDIT:
-            return decision
-        action = Action(stage_policy.after_edit)
-        reason = f"after edit, {why}: {action.value}"
-        steer = Guidance({fired.category: fired.score for fired in decision.fired})
-        return replace(
-            decision,
-            action=action,
-            edits=(),
-            reasons=(*decision.reasons, reason),
-            guidance=steer if action is Action.REGENERATE else None,
-        )
+        return _after_edit(decision, check.policy, f"still not allowed ({again.reasons[0]})")
 
     def _run_editors(
-        self, decision: Decision, stage_policy: StagePolicy, text: str, clock: _Clock
+        self, editors: Sequence[_EditorRun], spans: Sequence[Span], check: _Check
     ) -> tuple[str, tuple[Edit, ...]]:
-        edits: tuple[Edit, ...] = ()
-        spans: Sequence[Span] = decision.spans
-        for entry in map(_entry, stage_policy.editors):
-            named = {fired.category for fired in decision.fired if fired.using == entry.name}
-            if not named and entry.when != "always":
-                continue
-            editor = self._editors[entry.name]
-            targets = [span for span in spans if not named or span.category in named]
-            text, made = clock.timed(entry.name, functools.partial(editor, text, targets))
+        text, edits = check.text, tuple[Edit, ...]()
+        for run in editors:
+            targets = [span for span in spans if run.takes(span)]
+            editor = functools.partial(self._editors[run.name], text, targets)
+            text, made = check.clock.timed(run.name, editor)
             spans = shift(spans, made)
             edits += made
         return _typed(text), edits
@@ -308,75 +287,52 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
-    """The words of all lists and vocabularies."""
+class _Check:
+    """One text on its way through a stage."""
 
-    parts: tuple[Container[str], ...]
-
-    def __contains__(self, word: object) -> bool:
-        return any(word in part for part in self.parts)
-
-
-@dataclass(slots=True)
-class _Measured:
-    """What the scorers of one stage said of one text."""
-
-    scores: Scores = field(default_factory=Scores)
-    spans: list[Span] = field(default_factory=list)
-    late: frozenset[str] = frozenset()
-    answered: set[str] = field(default_factory=set)
-
-    def add(self, scorer: Scorer, prompt: Prompt, clock: _Clock) -> None:
-        """Run one scorer; if it fails, its categories are None."""
-        try:
-            (scored,) = clock.timed(scorer.name, lambda: scorer.score([prompt]))
-            missing = dict.fromkeys(set(scorer.categories) - set(scored.scores))
-            self.scores = self.scores.merged(scored.scores).merged(missing)
-            self.spans += scored.spans
-        except Exception as e:  # noqa: BLE001  the failure boundary: a scorer may be anybody's code
-            _log.warning("scorer %s failed: %s", scorer.name, type(e).__name__)
-            self.scores = self.scores.merged(dict.fromkeys(scorer.categories))
-        self.answered.add(scorer.name)
-
-    def given_up(self, scorers: Sequence[Scorer]) -> _Measured:
-        """A copy without the scorers that are still running: they may write into this one."""
-        late = [scorer for scorer in scorers if scorer.name not in self.answered]
-        missing = frozenset(category for scorer in late for category in scorer.categories)
-        scores = self.scores.merged(dict.fromkeys(missing))
-        return _Measured(scores, list(self.spans), missing, set(self.answered))
+    stage: Stage
+    policy: StagePolicy
+    text: str
+    context: Context
+    clock: Clock
 
 
-class _Clock:
-    """The time of one check: what each step took, and how much is left."""
+@dataclass(frozen=True, slots=True)
+class _EditorRun:
+    """An editor that is to run, and the categories whose spans it gets; none named: all."""
 
-    def __init__(self, limit_ms: int | None) -> None:
-        self._started = time.perf_counter()
-        self._limit_ms = limit_ms
-        self._steps: dict[str, float] = {}
+    name: str
+    categories: frozenset[str]
 
-    def timed(self, name: str, step: Callable[[], T]) -> T:
-        """Run a step and add up its time under its name."""
-        started = time.perf_counter()
-        try:
-            return step()
-        finally:
-            took_ms = (time.perf_counter() - started) * 1000
-            self._steps[name] = self._steps.get(name, 0.0) + took_ms
+    def takes(self, span: Span) -> bool:
+        """Whether a span is this editor's to change."""
+        return not self.categories or span.category in self.categories
 
-    def within_limit(self, deadline: DeadlineRunner, step: Callable[[], None]) -> None:
-        """Run a step in what is left of the limit."""
-        if self._limit_ms is None:
-            step()
-            return
-        left_s = self._limit_ms / 1000 - (time.perf_counter() - self._started)
-        deadline.call(step, timeout_s=max(left_s, 0.0), name="scorers")
 
-    def timings_ms(self) -> dict[str, float]:
-        """Milliseconds a step, and `total`."""
-        total_ms = (time.perf_counter() - self._started) * 1000
-        # A copy: a step that was given up may still be writing.
-        steps = {**dict(self._steps), "total": total_ms}
-        return {name: round(took, 3) for name, took in steps.items()}
+def _editors_to_run(decision: Decision, stage_policy: StagePolicy) -> list[_EditorRun]:
+    """The editors that a fired rule names or that always run, in the policy's order."""
+    runs: list[_EditorRun] = []
+    for entry in stage_policy.editors:
+        name, when = (entry, "fired") if isinstance(entry, str) else (entry.name, entry.when)
+        categories = {fired.category for fired in decision.fired if fired.using == name}
+        if categories or when == "always":
+            runs.append(_EditorRun(name, frozenset(categories)))
+    return runs
+
+
+def _after_edit(decision: Decision, stage_policy: StagePolicy, why: str) -> Decision:
+    """An edit that was asked for and could not be had is answered by `after_edit`."""
+    if decision.action is not Action.EDIT:
+        return decision
+    action = Action(stage_policy.after_edit)
+    steer = Guidance({fired.category: fired.score for fired in decision.fired})
+    return replace(
+        decision,
+        action=action,
+        edits=(),
+        reasons=(*decision.reasons, f"after edit, {why}: {action.value}"),
+        guidance=steer if action is Action.REGENERATE else None,
+    )
 
 
 def _open_scorers(policy: Policy, given: Mapping[str, Scorer]) -> dict[str, Scorer]:
@@ -397,10 +353,6 @@ def _open_scorer(name: str, policy: Policy, given: Mapping[str, Scorer]) -> Scor
 
 def _known(scorers: Sequence[Scorer], editors: Mapping[str, Editor]) -> Known:
     return Known({scorer.name: tuple(scorer.categories) for scorer in scorers}, frozenset(editors))
-
-
-def _entry(entry: str | EditorEntry) -> EditorEntry:
-    return EditorEntry(entry) if isinstance(entry, str) else entry
 
 
 def _typed(text: object) -> str:

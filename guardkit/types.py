@@ -104,11 +104,13 @@ class Scores(Mapping[str, float | None]):
         return max(known, key=lambda pair: pair[1], default=None)
 
     def merged(self, other: Mapping[str, float | None]) -> Scores:
-        """Both sets of scores; where both have one the higher counts, and None stays None."""
+        """Both sets of scores; where both have a number the higher counts, and a number beats None."""
         values = dict(self._values)
         for category, score in other.items():
-            mine = values.get(category, score)
-            values[category] = None if mine is None or score is None else max(mine, score)
+            mine = values.get(category)
+            values[category] = (
+                score if mine is None else mine if score is None else max(mine, score)
+            )
         return Scores(values)
 
 

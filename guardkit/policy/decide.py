@@ -18,6 +18,7 @@ def decide(
     scores: Scores,
     *,
     context: Context = _NO_CONTEXT,
+    failed: Iterable[str] = (),
     late: Iterable[str] = (),
 ) -> Decision:
     """Apply the rules of one stage: the strictest rule that fires wins, their order is irrelevant.
@@ -28,7 +29,8 @@ def decide(
         scores: What was measured. A rule whose category is None or absent cannot be judged: the
             policy's `on_failure` (or `on_timeout`) then counts beside the rules that fired.
         context: Rules may ask for it.
-        late: Categories that are None because their scorer ran out of time.
+        failed: Categories of which a scorer failed, even if another one scored them.
+        late: Likewise, where a scorer ran out of time: `on_timeout` counts instead.
 
     >>> from guardkit.policy.rules import Rule, StagePolicy, When
     >>> rule = Rule("no-threats", When("threat", 0.8), Action.BLOCK)
@@ -40,6 +42,7 @@ def decide(
     fired = sorted(_fired(rules, scores), key=lambda one: (_rank(one.action), one.rule))
     unmeasured = {rule.when.category for rule in rules if scores.get(rule.when.category) is None}
     unmeasured |= {category for category, score in scores.items() if score is None}
+    unmeasured |= {*failed, *late}
     actions = [one.action for one in fired]
     reasons = [_reason(one) for one in fired]
     for category in sorted(unmeasured):

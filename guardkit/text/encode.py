@@ -60,7 +60,9 @@ class Encoder:
         """
         encodings: list[Encoding] = []
         owners: list[int] = []
-        for index, first in enumerate(self._tokenizer.encode_batch(list(texts))):
+        for index, text in enumerate(texts):
+            # One by one: encode_batch starts a thread pool that does not survive a fork.
+            first = self._tokenizer.encode(text)
             for window in (first, *first.overflowing):
                 encodings.append(window)
                 owners.append(index)

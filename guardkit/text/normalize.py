@@ -1,6 +1,6 @@
 """Undo disguises: one canonical text for every scorer, with a map back to the original.
 
-Four passes, each skipped by one regular expression when the text gives no cause for it:
+Three passes, each skipped by one regular expression when the text gives no cause for it:
 
 1. characters   NFKC, invisible characters dropped, look-alike letters folded (Cyrillic "o" -> "o")
 2. spaced       "i d i o t", "i-d-i-o-t" -> "idiot"
@@ -30,6 +30,8 @@ _LEET = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", 
 _GLYPH = r"A-Za-z013457@$!|+"
 
 _PLAIN = re.compile(r"[\t\n\r -~]*\Z")
+# A stretch that may not stay as it is, with the plain character before it, which a mark may join.
+_FOREIGN = re.compile(r"[\t\n\r -~]?[^\t\n\r -~]+")
 _WORD = re.compile(r"\w+")
 _SPACED = re.compile(
     rf"(?<![A-Za-z0-9])[{_GLYPH}](?P<gap>[ \t]|[.\-_*,/~·])[{_GLYPH}](?:(?P=gap)[{_GLYPH}])+(?![A-Za-z0-9])"
@@ -150,24 +152,39 @@ def _kept(text: str, start: int, end: int) -> Iterator[_Piece]:
 
 def _fold_characters(prompt: Prompt) -> Prompt:
     """NFKC, cluster by cluster so that every output character knows where it came from."""
-    characters: list[str] = []
+    text = prompt.original
+    pieces: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
-    for start, end, cluster in _clusters(prompt.original):
-        for character in _fold_cluster(cluster):
-            characters.append(character)
-            starts.append(start)
-            ends.append(end)
-    invisible = sum(not _reveal(character) for character in prompt.original)
-    return replace(prompt, text="".join(characters), starts=starts, ends=ends, invisible=invisible)
+    at = invisible = 0
+    for match in _FOREIGN.finditer(text):
+        # Plain stretches are copied whole: one accent must not make a long text slow.
+        pieces.append(text[at : match.start()])
+        starts += range(at, match.start())
+        ends += range(at + 1, match.start() + 1)
+        for start, end, cluster in _clusters(text, *match.span()):
+            folded = _fold_cluster(cluster)
+            pieces.append(folded)
+            starts += [start] * len(folded)
+            ends += [end] * len(folded)
+        invisible += sum(not _reveal(character) for character in match.group())
+        at = match.end()
+    pieces.append(text[at:])
+    starts += range(at, len(text))
+    ends += range(at + 1, len(text) + 1)
+    return replace(prompt, text="".join(pieces), starts=starts, ends=ends, invisible=invisible)
 
 
-def _clusters(text: str) -> Iterator[tuple[int, int, str]]:
-    """Cut a text where Unicode composition cannot reach across: (start, end, visible characters)."""
-    start, end, cluster = 0, 0, ""
-    for offset, character in enumerate(text):
+def _clusters(text: str, first: int, last: int) -> Iterator[tuple[int, int, str]]:
+    """Cut `text[first:last]` where Unicode composition cannot reach across.
+
+    Yields:
+        Start, end, and the visible characters between them.
+    """
+    start, end, cluster = first, first, ""
+    for offset in range(first, last):
         # Dropped here, not after NFKC: an invisible character must not keep two marks apart.
-        if not (visible := _reveal(character)):
+        if not (visible := _reveal(text[offset])):
             continue
         if cluster and not _joins_previous(visible):
             yield start, end, cluster

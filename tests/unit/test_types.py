@@ -104,8 +104,9 @@ def test_the_worst_is_the_highest_measured_score(
     [
         pytest.param(0.2, 0.7, 0.7, id="higher-counts"),
         pytest.param(0.7, 0.2, 0.7, id="in-either-order"),
-        pytest.param(None, 0.7, None, id="none-stays-none"),
-        pytest.param(0.7, None, None, id="none-wins"),
+        pytest.param(None, 0.7, 0.7, id="a-number-beats-none"),
+        pytest.param(0.7, None, 0.7, id="in-either-order-too"),
+        pytest.param(None, None, None, id="none-when-nobody-knows"),
     ],
 )
 def test_merging_keeps_the_stricter_of_two_scores(
