@@ -21,10 +21,10 @@ check: $(VENV)/.dev  ## format, lint, types, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
 
 docs: $(VENV)/.dev  ## write the generated docs: error reference, categories, policy schema
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 policies: $(VENV)/.dev  ## run every shipped policy's cases, and find rules without cases
 	$(BIN)/guardkit policy test policies/*.yaml
@@ -41,13 +41,13 @@ test-wheel: $(VENV)/.dev  ## build the wheel and check a prompt with it, offline
 	$(BIN)/python tests/wheel/run.py
 
 bench: $(VENV)/.dev  ## measure latency, throughput, cold start and memory
-	$(BIN)/guardkit bench
+	$(BIN)/guardkit bench --out bench/results/guardkit.json
 
 bench-compare: $(VENV)/.dev  ## compare with the committed baseline of this machine
 	$(BIN)/python bench/compare.py
 
 bench-peers: $(VENV)/.dev  ## the same workload through other libraries, interleaved
-	$(BIN)/python bench/peers.py
+	$(BIN)/python bench/peers.py --out bench/results/peers.json
 
 wheels: $(VENV)/.dev  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .

@@ -137,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--policy", default="text-to-image", help="guardkit's preset or .yaml file")
     parser.add_argument("--workload", type=Path, default=PROMPTS)
     parser.add_argument("--rounds", type=int, default=5, help="measured calls a text, at most")
+    parser.add_argument("--out", type=Path, help="write the JSON document to a file too")
     args = parser.parse_args(arguments)
     policy = str(args.policy)
     policy = str(Path(policy).absolute()) if policy.endswith(".yaml") else policy
@@ -149,7 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measure_calls([peer for peer in peers if peer.problem is None], policy, texts, args.rounds)
     report = PeersReport(workload.id, policy, describe_machine(load_before=load_before), peers)
     print("\n".join(rendered(report)))
-    print(msgspec.json.encode(report).decode())
+    document = msgspec.json.encode(report).decode()
+    print(document)
+    if args.out:
+        args.out.write_text(document + "\n", "utf-8")
     return 0
 
 

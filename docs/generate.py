@@ -1,4 +1,4 @@
-"""Write the docs that come from code: error reference, categories, command line, policy schema.
+"""Write the docs that come from code or measurements: errors, categories, commands, schema, figures.
 
 python docs/generate.py           # write them
 python docs/generate.py --check   # fail when one differs
@@ -14,7 +14,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
+from bench.peers import PeersReport
+from bench.peers import rendered as peers_table
 from guardkit import errors
+from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
 from guardkit.cli.main import build_parser
 from guardkit.policy.rules import json_schema
 from guardkit.steps import EDITORS, SCORERS
@@ -32,6 +37,8 @@ def main() -> int:
         "docs/categories.md": _categories(),
         "docs/cli.md": _commands(),
         "policies/policy.schema.json": json.dumps(json_schema(), indent=1) + "\n",
+        "bench/RESULTS.md": _results(),
+        "README.md": _readme(),
     }
     stale = [name for name, text in pages.items() if _read(_ROOT / name) != text]
     if "--check" in sys.argv:
@@ -98,6 +105,54 @@ def _commands() -> str:
     for command, parser in _parsers("guardkit", build_parser()):
         parts.append(f"## {command}\n\n```\n{parser.format_help()}```\n")
     return "\n".join(parts)
+
+
+def _results() -> str:
+    """What the benchmark found, from the JSON its two commands left."""
+    parts = [_NOTE, "# Benchmark results\n"]
+    for title, command, name in (
+        ("guardkit", "guardkit bench --out bench/results/guardkit.json", "guardkit"),
+        ("Other libraries", "make bench-peers", "peers"),
+    ):
+        shown = _render(name, (_ROOT / "bench/results" / f"{name}.json").read_text())
+        parts.append(f"## {title}\n\n`{command}`\n\n```\n{shown}\n```\n")
+    return "\n".join(parts)
+
+
+def _render(name: str, document: str) -> str:
+    if name == "guardkit":
+        return render(from_json(document)).rsplit("\n", 1)[0].rstrip()
+    peers = msgspec.json.decode(document, type=PeersReport)
+    return "\n".join(peers_table(peers)).rstrip()
+
+
+def _readme() -> str:
+    """The README with its table of measured figures filled in."""
+    report = from_json((_ROOT / "bench/results/guardkit.json").read_text())
+    readme = (_ROOT / "README.md").read_text()
+    head, _, rest = readme.partition("<!-- bench -->")
+    tail = rest.partition("<!-- /bench -->")[2]
+    return f"{head}<!-- bench -->\n{_figures(report)}<!-- /bench -->{tail}"
+
+
+def _figures(report: BenchReport) -> str:
+    bucket = next(one for one in report.buckets if one.tokens == HEADLINE_BUCKET)
+    warm = next(start for start in report.starts if start.byte_code == "warm")
+    process = next(step for step in warm.steps if step.step == "process")
+    overhead = report.overhead_32_tokens_cpu_ms
+    rows = (
+        ("one prompt of 32 tokens, p50 / p95 / p99", f"{number(bucket.wall_ms_p50, 1)} / {number(bucket.wall_ms_p95, 1)} / {number(bucket.wall_ms_p99, 1)} ms"),
+        ("of that beyond the bare model call, CPU", f"{number(overhead.median) if overhead else '-'} ms"),
+        ("first decision in a fresh process, interpreter included, CPU", f"{number(process.cpu_s)} s"),
+        ("peak memory of that process", f"{warm.peak_memory_mb:.0f} MB"),
+        ("installed, with `[cpu]` and the model", f"{report.footprint.total_mb:.0f} MB"),
+    )  # fmt: skip
+    machine = report.machine
+    table = "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return (
+        f"| measured | {machine.cpu}, {machine.cores} cores, one thread, int8 |\n|---|---|\n{table}\n\n"
+        f"`make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
+    )
 
 
 def _parsers(
