@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from guardkit import Guard, Policy
 from guardkit.artifacts import Artifact, load_artifact
+from guardkit.policy.rules import StagePolicy
+from tests.fake_steps import AGAIN, CUT_INSULTS, NO_THREATS
 from tests.tiny import build_tiny_artifact
 
 # No limits on an example's time: the machine that runs the tests may be busy with others.
@@ -58,3 +61,12 @@ def write_file(tmp_path: Path) -> WriteFile:
         return path
 
     return write
+
+
+@pytest.fixture
+def guard(use_tiny_models: Path) -> Guard:
+    """Insults are cut, threats blocked; on outputs an insult means: generate again."""
+    names = ("text-safety",)
+    prompt = StagePolicy(scorers=names, editors=("cut",), rules=(CUT_INSULTS, NO_THREATS))
+    output = StagePolicy(scorers=names, rules=(AGAIN, NO_THREATS))
+    return Guard(Policy("tiny", prompt=prompt, output_text=output))

@@ -55,3 +55,8 @@ def own_guard(scorer: FakeScorer, *rules: Rule, **stage: Any) -> Guard:
     """A guard over one scorer of the test's own; `stage` as in `StagePolicy`."""
     prompt = StagePolicy(scorers=(scorer.name,), rules=rules, **stage)
     return Guard(Policy("own", prompt=prompt), scorers=[scorer])
+
+
+CUT_INSULTS = rule("insult", Action.EDIT, "cut")
+NO_THREATS = rule("threat", Action.BLOCK)
+AGAIN = rule("insult", Action.REGENERATE)

@@ -20,22 +20,19 @@ from guardkit.policy.rules import (
 )
 from guardkit.taxonomy import Stage
 from guardkit.types import Action, Context, Edit, Scored, Scores, Span, Status
-from tests.fake_steps import FakeScorer, finds, own_guard, rule, says
+from tests.fake_steps import (
+    AGAIN,
+    CUT_INSULTS,
+    NO_THREATS,
+    FakeScorer,
+    finds,
+    own_guard,
+    rule,
+    says,
+)
 
 FailureAction = Literal["block", "regenerate", "allow"]
 HARSH, CALM = 0.982014, 0.017986  # 1 / (1 + exp(-4)) and 1 / (1 + exp(4))
-CUT_INSULTS = rule("insult", Action.EDIT, "cut")
-NO_THREATS = rule("threat", Action.BLOCK)
-AGAIN = rule("insult", Action.REGENERATE)
-
-
-@pytest.fixture
-def guard(use_tiny_models: Path) -> Guard:
-    """Insults are cut, threats blocked; on outputs an insult means: generate again."""
-    names = ("text-safety",)
-    prompt = StagePolicy(scorers=names, editors=("cut",), rules=(CUT_INSULTS, NO_THREATS))
-    output = StagePolicy(scorers=names, rules=(AGAIN, NO_THREATS))
-    return Guard(Policy("tiny", prompt=prompt, output_text=output))
 
 
 # --- the four actions --------------------------------------------------------------------------------

@@ -19,20 +19,15 @@ from guardkit.errors import Blocked, InputError, PolicyError
 from guardkit.guard import Guard
 from guardkit.policy.rules import Policy, StagePolicy, WordList
 from guardkit.types import Action, Context, Edit, Scored, Scores, Span
-from tests.fake_steps import FakeScorer, finds, own_guard, rule, says
-
-CUT_INSULTS = rule("insult", Action.EDIT, "cut")
-NO_THREATS = rule("threat", Action.BLOCK)
-AGAIN = rule("insult", Action.REGENERATE)
-
-
-@pytest.fixture
-def guard(use_tiny_models: Path) -> Guard:
-    """Insults are cut, threats blocked; on outputs an insult means: generate again."""
-    names = ("text-safety",)
-    prompt = StagePolicy(scorers=names, editors=("cut",), rules=(CUT_INSULTS, NO_THREATS))
-    output = StagePolicy(scorers=names, rules=(AGAIN, NO_THREATS))
-    return Guard(Policy("tiny", prompt=prompt, output_text=output))
+from tests.fake_steps import (
+    AGAIN,
+    NO_THREATS,
+    FakeScorer,
+    finds,
+    own_guard,
+    rule,
+    says,
+)
 
 
 @pytest.mark.parametrize("text", [None, b"hello", 1, ["hello"], Path("hello")])

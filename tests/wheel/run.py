@@ -7,6 +7,7 @@ checks a prompt in an empty folder under a Python whose sockets raise.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,10 @@ try:
     socket.create_connection(("127.0.0.1", 9))
 except AssertionError:
     print("wheel: two prompts checked, offline")  # the block itself works
+"""
+_DECIDE = """
+from guardkit import Guard
+Guard.from_preset("text-to-image").check_prompt("a quiet harbour at dawn")
 """
 _BARE = """
 import guardkit
@@ -76,14 +81,24 @@ def main() -> None:
         _run(python, *install, f"{wheel}[cpu]")
         installed = _size(home) - before
         assert installed < _LARGEST_INSTALL, f"installed: {installed} bytes"
+        first, later = (_cpu_s(python, "-c", _DECIDE, cwd=empty) for _ in range(2))
         _run(python, "-c", _CHECK, cwd=empty)
         _run(str(home / "bin" / "guardkit"), "models", "verify", cwd=empty)
         _run(str(home / "bin" / "guardkit"), "doctor", cwd=empty)
         print(f"wheel {size / 1e6:.1f} MB, installed with [cpu] {installed / 1e6:.0f} MB")
+        print(f"first decision, CPU: {first:.2f} s after installation, {later:.2f} s later")
 
 
 def _size(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def _cpu_s(*command: str, cwd: Path) -> float:
+    """CPU seconds of a whole process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _run(*command, cwd=cwd)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _run(*command: str, cwd: Path | None = None) -> None:
