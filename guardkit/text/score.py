@@ -18,6 +18,8 @@ from guardkit.types import Scored, Scores, Span
 
 Floats = NDArray[np.float32]
 
+_MOST_WINDOWS = 16  # windows of 128 tokens in one run: about 60 MB of activations
+
 
 class Scorer(Protocol):
     """Text to scores. What a policy names under `scorers`; `Guard` takes ones of your own."""
@@ -80,8 +82,20 @@ class TextScorer:
 
     def _score(self, prompt: Prompt) -> Scored:
         windows = self._encoder.encode([prompt.text])
-        outputs = self.runner.run(windows.inputs)
-        return self._interpret(prompt, windows, outputs)
+        return self._interpret(prompt, windows, self._run(windows.inputs))
+
+    def _run(self, inputs: Arrays) -> Arrays:
+        """Run the graph, on a long text in several batches of windows, so that memory stays bounded."""
+        count = len(inputs["input_ids"])
+        if count <= _MOST_WINDOWS:
+            return self.runner.run(inputs)
+        batches = [
+            self.runner.run(
+                {name: array[at : at + _MOST_WINDOWS] for name, array in inputs.items()}
+            )
+            for at in range(0, count, _MOST_WINDOWS)
+        ]
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
     def _interpret(self, prompt: Prompt, windows: Windows, outputs: Arrays) -> Scored:
         """The maximum over windows is the text's score; tokens above the span threshold are spans."""

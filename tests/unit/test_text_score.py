@@ -185,3 +185,20 @@ def test_an_artifact_without_text_options_scores_no_text(tiny_artifact: Artifact
     artifact = msgspec.structs.replace(tiny_artifact, manifest=manifest)
     with pytest.raises(ManifestError, match="task 'image-scores' does not score text"):
         TextScorer(artifact, FakeRunner(constant(0.0)))
+
+
+def test_a_very_long_text_runs_in_bounded_batches_and_its_last_word_counts(
+    tiny_artifact: Artifact,
+) -> None:
+    real = open_runner(tiny_artifact, RunnerOptions())
+    sizes: list[int] = []
+
+    def count(inputs: Arrays) -> Arrays:
+        sizes.append(len(inputs["input_ids"]))
+        return real.run(inputs)
+
+    # 16-token windows hold 14 words and share 4: one takes 14, each further one 10 more. 40 windows.
+    scored = score(TextScorer(tiny_artifact, FakeRunner(count)), "hello " * 403 + "idiot")
+    assert sizes == [16, 16, 8]
+    assert scored.scores["insult"] == pytest.approx(HARSH, abs=1e-6)
+    assert [(span.start, span.end) for span in scored.spans] == [(2418, 2423)]
