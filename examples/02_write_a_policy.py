@@ -1,4 +1,4 @@
-"""A policy of your own: block a topic, allow a brand, mask insults, all in one file."""
+"""A policy of your own: block a topic, allow a brand, redact insults, all in one file."""
 
 import tempfile
 from pathlib import Path
@@ -9,10 +9,10 @@ POLICY = """
 policy: storefront
 prompt:
   scorers: [blocklist, text-safety]
-  editors: [mask]
+  editors: [redact]
   rules:
     - {name: no-election, when: {category: election, at_least: 1}, action: block}
-    - {name: insults-are-masked, when: {category: insult, at_least: 0.5}, action: edit, using: mask}
+    - {name: insults-are-redacted, when: {category: insult, at_least: 0.5}, action: edit, using: redact}
 lists:
   election: {block: [election, ballot box]}
   brands: {allow: [Idiot Box Records]}

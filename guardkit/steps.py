@@ -9,5 +9,5 @@ SCORERS: dict[str, str] = {
 }
 EDITORS: dict[str, str] = {
     "cut": "takes the spans of the rules that named it out of the text",
-    "mask": "puts *** in place of the spans of the rules that named it",
+    "redact": "puts [removed] in place of the spans of the rules that named it",
 }

@@ -269,10 +269,12 @@ def _join_spaced(match: re.Match[str], words: Container[str]) -> list[_Piece] | 
     """Join letters spelled out one by one; a gap between two known words stays, as a space."""
     offsets = range(match.start(), match.end(), 2)
     letters = match.group()[::2]
+    plain = _plain_letters(letters)
     alphabetic = sum(map(str.isalpha, letters))
-    if alphabetic < _SMALLEST_SPACED_WORD or alphabetic * 2 < len(letters):
+    is_spelled = alphabetic >= _SMALLEST_SPACED_WORD and alphabetic * 2 >= len(letters)
+    if not is_spelled and not (alphabetic and len(plain) > 3 and plain in words):
         return None
-    breaks = _word_breaks(_plain_letters(letters), words)
+    breaks = _word_breaks(plain, words)
     pieces: list[_Piece] = []
     for index, (offset, letter) in enumerate(zip(offsets, letters, strict=True)):
         if index in breaks:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from guardkit.artifacts import Artifact, RunnerOptions
 from guardkit.guard import Guard
 from guardkit.policy.rules import Policy, StagePolicy, WordList
-from guardkit.text.edit import cut, mask, shift
+from guardkit.text.edit import cut, redact, shift
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
 from guardkit.types import Action, Span, Status
@@ -126,9 +126,10 @@ def test_masking_leaves_the_text_outside_spans_as_it_is(given_: tuple[str, list[
     text, spans = given_
     runs = itertools.groupby(enumerate(text), key=lambda pair: is_covered(spans, pair[0]))
     expected = "".join(
-        "***" if covered else "".join(character for _, character in run) for covered, run in runs
+        "[removed]" if covered else "".join(character for _, character in run)
+        for covered, run in runs
     )
-    assert mask(text, spans)[0] == expected
+    assert redact(text, spans)[0] == expected
 
 
 @given(texts_with_spans())
@@ -158,7 +159,7 @@ def test_spans_that_no_edit_touched_hold_the_same_text(
     given_: tuple[str, list[Span]], data: st.DataObject
 ) -> None:
     text, spans = given_
-    edited, edits = mask(text, spans[:1])
+    edited, edits = redact(text, spans[:1])
     untouched = [
         span
         for span in spans[1:]

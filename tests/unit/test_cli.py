@@ -15,9 +15,9 @@ POLICY = """
 policy: demo
 prompt:
   scorers: [text-safety]
-  editors: [mask]
+  editors: [redact]
   rules:
-    - {name: insults-are-masked, when: {category: insult, at_least: 0.5}, action: edit, using: mask}
+    - {name: insults-are-redacted, when: {category: insult, at_least: 0.5}, action: edit, using: redact}
     - {name: threats-are-blocked, when: {category: threat, at_least: 0.5}, action: block}
 output-text:
   scorers: [text-safety]
@@ -30,7 +30,7 @@ cases:
   - {name: at the insult, stage: prompt, scores: {insult: 0.5}, expect: {action: edit}}
   - {name: at the threat, stage: prompt, scores: {threat: 0.5}, expect: {action: block}}
   - {name: above, stage: prompt, scores: {insult: 0.9, threat: 0.9}, expect: {action: block}}
-  - {name: calm, stage: prompt, text: hello world, expect: {action: allow}, looks_like: insults-are-masked}
+  - {name: calm, stage: prompt, text: hello world, expect: {action: allow}, looks_like: insults-are-redacted}
   - {name: sea, stage: prompt, text: the sea, expect: {action: allow}, looks_like: threats-are-blocked}
   - {name: b, stage: output-text, scores: {insult: 0.49}, expect: {action: allow}}
   - {name: c, stage: output-text, scores: {insult: 0.5}, expect: {action: regenerate}}
@@ -118,7 +118,7 @@ def test_policy_test_fails_on_a_wrong_case_and_on_a_rule_without_cases(
     assert report["failed"] == [
         "failed: wrong: expected action allow, found action block, fired ['threats-are-blocked']"
     ]
-    assert "prompt: rule insults-are-masked has no case 'exactly at'" in report["uncovered"]
+    assert "prompt: rule insults-are-redacted has no case 'exactly at'" in report["uncovered"]
 
 
 def test_policy_validate_names_every_fault_and_exits_with_two(
@@ -139,7 +139,7 @@ def test_policy_explain_names_rules_thresholds_and_failures(
     assert main(["policy", "explain", policy]) == 0
     explained = capsys.readouterr().out
     assert "block when threat is at least 0.50" in explained
-    assert "edit with mask when insult is at least 0.50" in explained
+    assert "edit with redact when insult is at least 0.50" in explained
     assert "What cannot be measured: block." in explained
 
 

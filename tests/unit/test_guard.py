@@ -199,7 +199,7 @@ def test_no_check_scores_more_than_twice() -> None:
 
 def test_an_editor_waits_for_a_rule_that_names_it() -> None:
     scorer = FakeScorer(finds("idiot"))
-    guard = own_guard(scorer, CUT_INSULTS, editors=("mask", "cut"))
+    guard = own_guard(scorer, CUT_INSULTS, editors=("redact", "cut"))
     assert guard.check_prompt("my idiot cat").text == "my cat"
 
 
@@ -234,20 +234,24 @@ def test_an_editor_may_run_always(text: str, action: Action, used: str) -> None:
     [
         # you idiot i will kill you: "idiot" is 4 to 9, "kill" 17 to 21; the cut takes 6 characters
         pytest.param(
-            ("cut", "mask"), (Edit("cut", 4, 10, ""), Edit("mask", 11, 15, "***")), id="cut-first"
+            ("cut", "redact"),
+            (Edit("cut", 4, 10, ""), Edit("redact", 11, 15, "[removed]")),
+            id="cut-first",
         ),
         pytest.param(
-            ("mask", "cut"), (Edit("mask", 17, 21, "***"), Edit("cut", 4, 10, "")), id="mask-first"
+            ("redact", "cut"),
+            (Edit("redact", 17, 21, "[removed]"), Edit("cut", 4, 10, "")),
+            id="redact-first",
         ),
     ],
 )
 def test_editors_run_in_the_policys_order_on_moved_spans(
     use_tiny_models: Path, editors: tuple[str, ...], expected: tuple[Edit, ...]
 ) -> None:
-    rules = (rule("threat", Action.EDIT, "mask"), CUT_INSULTS)
+    rules = (rule("threat", Action.EDIT, "redact"), CUT_INSULTS)
     guard = Guard(Policy("own", prompt=StagePolicy(("text-safety",), editors, rules)))
     decision = guard.check_prompt("you idiot i will kill you")
-    assert decision.text == "you i will *** you"
+    assert decision.text == "you i will [removed] you"
     assert decision.edits == expected
 
 

@@ -15,7 +15,7 @@ GOOD = {
     "extends": "base.yaml",
     "prompt": {
         "scorers": ["blocklist", "text-safety"],
-        "editors": ["cut", {"name": "mask", "when": "always"}],
+        "editors": ["cut", {"name": "redact", "when": "always"}],
         "rules": [
             {
                 "name": "no-insults",

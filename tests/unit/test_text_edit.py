@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guardkit.text.edit import cut, mask, shift
+from guardkit.text.edit import cut, redact, shift
 from guardkit.types import Edit, Span
 
 Ranges = list[tuple[int, int]]
@@ -54,17 +54,21 @@ def test_cut_takes_spans_out_with_one_gap(text: str, ranges: Ranges, expected: s
         pytest.param("", [], "", id="empty-text"),
         pytest.param("hello", [], "hello", id="no-spans"),
         pytest.param("hello", [(5, 5)], "hello", id="empty-span"),
-        pytest.param("you idiot!", [(4, 9)], "you ***!", id="middle"),
-        pytest.param("idiot", [(0, 5)], "***", id="whole-text"),
-        pytest.param("idiot cat fool", [(10, 14), (0, 5)], "*** cat ***", id="both-ends-unsorted"),
-        pytest.param("bad idiot", [(0, 9), (4, 9)], "***", id="overlapping"),
-        pytest.param("idiotfool", [(0, 5), (5, 9)], "***", id="adjacent"),
-        pytest.param("idiot fool", [(0, 5), (6, 10)], "*** ***", id="neighbours-with-a-gap"),
-        pytest.param("a  😀  b", [(3, 4)], "a  ***  b", id="gaps-stay"),
+        pytest.param("you idiot!", [(4, 9)], "you [removed]!", id="middle"),
+        pytest.param("idiot", [(0, 5)], "[removed]", id="whole-text"),
+        pytest.param(
+            "idiot cat fool", [(10, 14), (0, 5)], "[removed] cat [removed]", id="both-ends-unsorted"
+        ),
+        pytest.param("bad idiot", [(0, 9), (4, 9)], "[removed]", id="overlapping"),
+        pytest.param("idiotfool", [(0, 5), (5, 9)], "[removed]", id="adjacent"),
+        pytest.param(
+            "idiot fool", [(0, 5), (6, 10)], "[removed] [removed]", id="neighbours-with-a-gap"
+        ),
+        pytest.param("a  😀  b", [(3, 4)], "a  [removed]  b", id="gaps-stay"),
     ],
 )
 def test_mask_replaces_spans_and_nothing_else(text: str, ranges: Ranges, expected: str) -> None:
-    assert mask(text, spans_of(ranges))[0] == expected
+    assert redact(text, spans_of(ranges))[0] == expected
 
 
 def test_cut_says_what_it_took_from_where() -> None:
@@ -72,8 +76,8 @@ def test_cut_says_what_it_took_from_where() -> None:
 
 
 def test_mask_says_what_it_put_where() -> None:
-    _, edits = mask("idiot cat fool", spans_of([(10, 14), (0, 5)]))
-    assert edits == (Edit("mask", 0, 5, "***"), Edit("mask", 10, 14, "***"))
+    _, edits = redact("idiot cat fool", spans_of([(10, 14), (0, 5)]))
+    assert edits == (Edit("redact", 0, 5, "[removed]"), Edit("redact", 10, 14, "[removed]"))
 
 
 @pytest.mark.parametrize(
