@@ -229,28 +229,32 @@ AUPRC depends on the share of positives: compare it with positive / known, not b
 
 
 def _harmless(scores: Floats, pool: Pool, thresholds: dict[str, float], policy: Policy) -> str:
-    bars = np.array([thresholds[category] for category in CATEGORIES])
-    fires = scores >= bars
+    fires = scores >= np.array([thresholds[category] for category in CATEGORIES])
+    is_ruled = np.array([_is_ruled(policy, category) for category in CATEGORIES])
     lines = []
     for source in HARMLESS_SOURCES:
-        rows = pool.sources == source
-        flagged = fires[rows].any(axis=1)
-        worst = fires[rows].sum(axis=0)
-        names = ", ".join(f"{CATEGORIES[c]} {worst[c]}" for c in np.argsort(-worst) if worst[c])
-        share = wilson(int(flagged.sum()), int(rows.sum()))
-        lines.append(
-            f"| {source} | {int(rows.sum())} | {int(flagged.sum())} | {share} | {names or '-'} |"
-        )
+        found = fires[pool.sources == source]
+        shares = [
+            wilson(int(some.any(axis=1).sum()), len(found)) for some in (found[:, is_ruled], found)
+        ]
+        counts = found.sum(axis=0)
+        names = ", ".join(f"{CATEGORIES[c]} {counts[c]}" for c in np.argsort(-counts) if counts[c])
+        lines.append(f"| {source} | {len(found)} | {shares[0]} | {shares[1]} | {names or '-'} |")
     table = "\n".join(lines)
     return f"""## Harmless texts flagged
 
-Share of harmless validation rows on which any category reaches its threshold (policy `{policy.policy}`).
-That these rows are harmless is assumed by their source; nobody labelled them.
+Share of harmless validation rows on which a category reaches its threshold: the categories that the policy
+`{policy.policy}` has a rule on, and all of them. That these rows are harmless is assumed by their source; nobody labelled them.
 
-| source | rows | flagged | share | by category |
+| source | rows | flagged by the policy | flagged by any category | rows by category |
 |---|---|---|---|---|
 {table}
 """
+
+
+def _is_ruled(policy: Policy, category: str) -> bool:
+    stages = policy.stages.values()
+    return any(rule.when.category == category for stage in stages for rule in stage.rules)
 
 
 def _by_source(scores: Floats, pool: Pool) -> str:

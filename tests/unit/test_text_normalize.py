@@ -42,6 +42,7 @@ NFD_VIETNAMESE = unicodedata.normalize("NFD", "Việt")
         pytest.param(COMBINING_SHORT_SOLIDUS.join("idiot"), "idiot", id="marks-on-each-letter"),
         pytest.param("i\u0334\u0337\u0338diot", "idiot", id="piled-up-marks"),
         pytest.param("i d i o t", "idiot", id="spaced"),
+        pytest.param("1 d 1 0 t", "idiot", id="spaced-leetspeak"),
         pytest.param("i.d.i.o.t", "idiot", id="dotted"),
         pytest.param("i-d-i-o-t", "idiot", id="hyphened"),
         pytest.param("i_d_i_o_t", "idiot", id="underscored"),
