@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -178,10 +178,11 @@ class Guard:
         if decision is None:
             decision = self._decide_and_edit(check)
         return replace(
-            self._enforced(decision, text),
+            decision,
             policy_id=self._policy_id,
             models=self._models,
             timings_ms=clock.timings_ms(),
+            **self._enforcement(decision, text),
         )
 
     def _too_long(self, check: _Check) -> Decision | None:
@@ -203,9 +204,10 @@ class Guard:
     def _decide_and_edit(self, check: _Check) -> Decision:
         """Steps 2 to 5."""
         decision, spans = self._decide(check, check.text)
-        categories = {fired.category for fired in decision.fired}
-        found = tuple(sorted(span for span in spans if span.category in categories))
-        decision = replace(decision, spans=found)
+        if decision.fired:
+            categories = {fired.category for fired in decision.fired}
+            found = tuple(sorted(span for span in spans if span.category in categories))
+            decision = replace(decision, spans=found)
         if decision.action > Action.EDIT:
             return decision
         editors = _editors_to_run(decision, check.policy)
@@ -263,21 +265,24 @@ class Guard:
             edits += made
         return _typed(text), edits
 
-    def _enforced(self, decision: Decision, original: str) -> Decision:
-        """Say which text to use; under `mode: shadow` let everything pass and say so."""
+    def _enforcement(self, decision: Decision, original: str) -> dict[str, Any]:
+        """Which text to use; under `mode: shadow` everything passes, and the decision says so."""
         if self.policy.mode == "shadow":
-            return replace(
-                decision, action=Action.ALLOW, shadow=decision.action, text=original, edits=()
-            )
+            return {
+                "action": Action.ALLOW,
+                "shadow": decision.action,
+                "text": original,
+                "edits": (),
+            }
         if decision.action is Action.EDIT:
-            return decision
+            return {}
         is_usable = decision.action is Action.ALLOW or (
             decision.action is Action.REGENERATE and decision.stage is Stage.PROMPT
         )
-        return replace(decision, text=original if is_usable else None)
+        return {"text": original if is_usable else None}
 
     def _stage_policy(self, stage: Stage) -> StagePolicy:
-        stage_policy = self.policy.stages.get(stage)
+        stage_policy = self.policy.stage(stage)
         if stage_policy is None:
             stages = ", ".join(self.policy.stages) or "none"
             raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from types import MappingProxyType
@@ -87,6 +87,13 @@ class Scores(Mapping[str, float | None]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __contains__(self, category: object) -> bool:
+        return category in self._values
+
+    def items(self) -> ItemsView[str, float | None]:
+        """Categories and scores; the dict's own view, for the one Mapping makes is slow."""
+        return self._values.items()
+
     def __reduce__(self) -> tuple[type[Scores], tuple[dict[str, float | None]]]:
         return Scores, (dict(self._values),)  # a mapping proxy cannot be pickled
 
@@ -105,6 +112,8 @@ class Scores(Mapping[str, float | None]):
 
     def merged(self, other: Mapping[str, float | None]) -> Scores:
         """Both sets of scores; where both have a number the higher counts, and a number beats None."""
+        if not self._values and isinstance(other, Scores):
+            return other
         values = dict(self._values)
         for category, score in other.items():
             mine = values.get(category)

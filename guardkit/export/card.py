@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from guardkit.artifacts import Artifact, load_artifact
+from guardkit.artifacts import Artifact, Calibration, load_artifact
 from guardkit.export.text_safety import fit_calibration, logits_of
 from guardkit.policy.rules import Policy
 from guardkit.taxonomy import TAXONOMY
@@ -167,10 +167,16 @@ def _cross_fitted(logits: Sequence[Floats], pools: Sequence[Pool]) -> Floats:
     scored = []
     for mine, others in ((0, 1), (1, 0)):
         fitted = fit_calibration(logits[others], pools[others])
-        scale = np.array([fitted[category].scale for category in CATEGORIES])
-        shift = np.array([fitted[category].shift for category in CATEGORIES])
-        scored.append(calibrate(logits[mine], scale=scale, shift=shift))
+        columns = [
+            _calibrated(column, fitted[category])
+            for column, category in zip(logits[mine].T, CATEGORIES, strict=True)
+        ]
+        scored.append(np.stack(columns, axis=1))
     return np.concatenate(scored)
+
+
+def _calibrated(logits: Floats, by: Calibration) -> Floats:
+    return np.array([calibrate(logit, by) for logit in logits.tolist()])
 
 
 def _joined(first: Pool, second: Pool) -> Pool:
@@ -284,10 +290,9 @@ def _int8_cost(
     differences = []
     for column, category in enumerate(CATEGORIES):
         calibration = artifact.manifest.calibration[category]
-        scale, shift = np.array(calibration.scale), np.array(calibration.shift)
         bar = thresholds[category]
-        one = calibrate(int8[:, column], scale=scale, shift=shift) >= bar
-        other = calibrate(fp32[:, column], scale=scale, shift=shift) >= bar
+        one = _calibrated(int8[:, column], calibration) >= bar
+        other = _calibrated(fp32[:, column], calibration) >= bar
         changed |= one != other
         rows = known[:, column]
         truth = pool.labels[rows, column] >= 0.5

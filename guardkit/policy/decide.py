@@ -38,11 +38,19 @@ def decide(
     >>> decide(policy, Stage.PROMPT, Scores({"threat": 0.8})).action
     <Action.BLOCK: 'block'>
     """
-    rules = [rule for rule in policy.stages[stage].rules if applies(rule.when, context)]
-    fired = sorted(_fired(rules, scores), key=lambda one: (_rank(one.action), one.rule))
-    unmeasured = {rule.when.category for rule in rules if scores.get(rule.when.category) is None}
-    unmeasured |= {category for category, score in scores.items() if score is None}
-    unmeasured |= {*failed, *late}
+    stage_policy = policy.stage(stage)
+    known = dict(scores.items())
+    fired: list[Fired] = []
+    unmeasured = {*failed, *late, *(category for category, score in known.items() if score is None)}
+    for rule in stage_policy.rules if stage_policy else ():
+        if not applies(rule.when, context):
+            continue
+        score = known.get(rule.when.category)
+        if score is None:
+            unmeasured.add(rule.when.category)
+        elif score >= rule.when.at_least:
+            fired.append(_fire(rule, score))
+    fired.sort(key=lambda one: (_rank(one.action), one.rule))
     actions = [one.action for one in fired]
     reasons = [_reason(one) for one in fired]
     for category in sorted(unmeasured):
@@ -73,13 +81,9 @@ def applies(when: When, context: Context) -> bool:
     )
 
 
-def _fired(rules: Iterable[Rule], scores: Scores) -> Iterable[Fired]:
-    for rule in rules:
-        score = scores.get(rule.when.category)
-        if score is not None and score >= rule.when.at_least:
-            yield Fired(
-                rule.name, rule.when.category, score, rule.when.at_least, rule.action, rule.using
-            )
+def _fire(rule: Rule, score: float) -> Fired:
+    when = rule.when
+    return Fired(rule.name, when.category, score, when.at_least, rule.action, rule.using)
 
 
 def _rank(action: Action) -> int:

@@ -105,16 +105,15 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     lists: dict[Name, WordList] = {}
     models: dict[Name, RunnerOptions] = {}
 
+    def stage(self, stage: Stage) -> StagePolicy | None:
+        """What this policy has to say about one stage; None: nothing."""
+        policy: StagePolicy | None = getattr(self, stage.name.lower())
+        return policy
+
     @property
     def stages(self) -> Mapping[Stage, StagePolicy]:
         """The stages this policy has something to say about."""
-        stages = {
-            Stage.PROMPT: self.prompt,
-            Stage.OUTPUT_TEXT: self.output_text,
-            Stage.OUTPUT_IMAGE: self.output_image,
-            Stage.EDIT: self.edit,
-            Stage.TURN: self.turn,
-        }
+        stages = {stage: self.stage(stage) for stage in Stage}
         return {stage: policy for stage, policy in stages.items() if policy is not None}
 
     @property

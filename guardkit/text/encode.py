@@ -25,8 +25,19 @@ class Windows:
     inputs: dict[str, Ints]
     owners: Ints
     """int64 [windows]: index of the text a window belongs to."""
-    offsets: Ints
-    """int64 [windows, tokens, 2]: half-open character range of each token; (0, 0) for special tokens."""
+    encodings: Sequence[Encoding]
+    """One a window, as the tokenizer gave it."""
+
+    @property
+    def offsets(self) -> Ints:
+        """int64 [windows, tokens, 2]: half-open character range of each token; (0, 0) for none.
+
+        Made when asked for: most texts have no spans, and it costs as much as the token ids.
+        """
+        offsets = np.zeros((*self.inputs["input_ids"].shape, 2), np.int64)
+        for row, encoding in enumerate(self.encodings):
+            offsets[row, : len(encoding.ids)] = encoding.offsets
+        return offsets
 
 
 class Encoder:
@@ -66,24 +77,20 @@ class Encoder:
             for window in (first, *first.overflowing):
                 encodings.append(window)
                 owners.append(index)
-        return self._pack(encodings, owners)
+        return Windows(self._inputs(encodings), np.array(owners, np.int64), encodings)
 
-    def _pack(self, encodings: Sequence[Encoding], owners: Sequence[int]) -> Windows:
-        longest = max((len(encoding.ids) for encoding in encodings), default=0)
-        shape = (len(encodings), longest)
+    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, Ints]:
+        rows = [encoding.ids for encoding in encodings]
+        if len(rows) == 1:  # nearly every prompt; nothing to pad
+            input_ids = np.array(rows, np.int64)
+            return {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}
+        shape = (len(rows), max(map(len, rows), default=0))
         input_ids = np.full(shape, self._pad_id, np.int64)
         attention_mask = np.zeros(shape, np.int64)
-        offsets = np.zeros((*shape, 2), np.int64)
-        for row, encoding in enumerate(encodings):
-            length = len(encoding.ids)
-            input_ids[row, :length] = encoding.ids
-            attention_mask[row, :length] = 1
-            offsets[row, :length] = encoding.offsets
-        return Windows(
-            inputs={"input_ids": input_ids, "attention_mask": attention_mask},
-            owners=np.array(owners, np.int64),
-            offsets=offsets,
-        )
+        for index, row in enumerate(rows):
+            input_ids[index, : len(row)] = row
+            attention_mask[index, : len(row)] = 1
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
 class _Words:

@@ -34,13 +34,13 @@ class Measured:
         """Run one scorer; if it fails or gives nonsense, its categories have failed."""
         try:
             (scored,) = clock.timed(scorer.name, lambda: scorer.score([prompt]))
-            silent = frozenset(scorer.categories) - frozenset(scored.scores)
+            silent = [name for name in scorer.categories if name not in scored.scores]
             scores, spans = self.scores.merged(scored.scores), [*self.spans, *scored.spans]
             self.scores, self.spans = scores, spans  # both or none
             self._miss(silent)
         except Exception as e:  # noqa: BLE001  a failure boundary: a scorer may be anybody's code
             _log.warning("scorer %s failed: %s", scorer.name, type(e).__name__)
-            self._miss(frozenset(scorer.categories))
+            self._miss(scorer.categories)
         self.answered.add(scorer.name)
 
     def given_up(self, scorers: Sequence[Scorer]) -> Measured:
@@ -50,9 +50,9 @@ class Measured:
         scores = self.scores.merged(dict.fromkeys(late))
         return Measured(scores, list(self.spans), self.failed, late, set(self.answered))
 
-    def _miss(self, categories: frozenset[str]) -> None:
+    def _miss(self, categories: Sequence[str]) -> None:
         if categories:
-            self.failed |= categories
+            self.failed |= frozenset(categories)
             self.scores = self.scores.merged(dict.fromkeys(categories))
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from guardkit.artifacts import Artifact, Manifest, TextOptions
+from guardkit.artifacts import Artifact, Calibration, Manifest, TextOptions
 from guardkit.errors import ManifestError
 from guardkit.runtime.base import Arrays, Runner, checked_output
 from guardkit.text.encode import Encoder, Windows
@@ -18,6 +18,7 @@ from guardkit.types import Scored, Scores, Span
 
 Floats = NDArray[np.float32]
 
+_LARGEST = 60.0  # beyond it a float64 probability is 0 or 1, and exp may overflow
 _MOST_WINDOWS = 16  # windows of 128 tokens in one run: about 60 MB of activations
 
 
@@ -61,9 +62,8 @@ class TextScorer:
         self._encoder = Encoder(
             artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
         )
-        calibration = [artifact.manifest.calibration[category] for category in self.categories]
-        self._scale = np.array([one.scale for one in calibration])
-        self._shift = np.array([one.shift for one in calibration])
+        calibration = artifact.manifest.calibration
+        self._calibration = [calibration[category] for category in self.categories]
 
     def words(self) -> Container[str]:
         """The words `normalize` should undo disguises towards."""
@@ -107,17 +107,20 @@ class TextScorer:
         token_logits = checked_output(
             outputs, "token_logits", shape=(count, length, categories), manifest=self._manifest
         )
-        values = calibrate(logits.max(axis=0), scale=self._scale, shift=self._shift)
+        values = map(calibrate, logits.max(axis=0).tolist(), self._calibration)
         spans = _spans(prompt, windows, token_logits, self._manifest, self._options.span_threshold)
-        scores = dict(zip(self.categories, values.tolist(), strict=True))
+        scores = dict(zip(self.categories, values, strict=True))
         return Scored(Scores(scores), tuple(spans))
 
 
-def calibrate(
-    logits: NDArray[np.floating], *, scale: NDArray[np.float64], shift: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Platt scaling: f64 [..., categories] in [0, 1] = 1 / (1 + exp(-(scale * logit + shift)))."""
-    return 1.0 / (1.0 + np.exp(-np.clip(scale * logits + shift, -60.0, 60.0)))
+def calibrate(logit: float, by: Calibration) -> float:
+    """Platt scaling: a probability, 1 / (1 + exp(-(scale * logit + shift))).
+
+    >>> calibrate(0.0, Calibration(scale=2.0, shift=0.0))
+    0.5
+    """
+    x = by.scale * logit + by.shift
+    return 1.0 / (1.0 + math.exp(-min(max(x, -_LARGEST), _LARGEST)))
 
 
 def _spans(
@@ -129,14 +132,15 @@ def _spans(
 ) -> Iterator[Span]:
     """Runs of words that hold a token at or above the threshold, a category at a time."""
     bar = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.inf
-    found = token_logits >= bar  # [windows, tokens, categories]
-    if not found.any():
+    if token_logits.max(initial=-math.inf) < bar:
         return
-    is_text = windows.offsets[..., 1] > windows.offsets[..., 0]
+    found = token_logits >= bar  # [windows, tokens, categories]
+    offsets = windows.offsets
+    is_text = offsets[..., 1] > offsets[..., 0]
     for column in np.flatnonzero(found.any(axis=(0, 1))):
         rows = found[..., column] & is_text
         peaks = token_logits[..., column][rows]
-        ranges = zip(windows.offsets[rows].tolist(), peaks.tolist(), strict=True)
+        ranges = zip(offsets[rows].tolist(), peaks.tolist(), strict=True)
         for start, end, peak in _merge(prompt.text, ranges):
             first, last = prompt.to_original(start, end)
             score = 1.0 / (1.0 + math.exp(-peak))

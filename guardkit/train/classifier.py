@@ -161,18 +161,20 @@ def encode_pool(pool: Pool, encoder: Encoder) -> list[Row]:
     for start in range(0, len(pool.texts), 1024):
         prompts = [normalize(text, words=words) for text in pool.texts[start : start + 1024]]
         windows = encoder.encode([prompt.text for prompt in prompts])
+        offsets = windows.offsets
         firsts = np.searchsorted(windows.owners, np.arange(len(prompts)))
         lengths = windows.inputs["attention_mask"].sum(axis=1)
         for index, first in enumerate(firsts):
             length, at = lengths[first], start + index
             spans = pool.spans[at]
-            offsets = windows.offsets[first, :length]
             rows.append(
                 Row(
                     ids=windows.inputs["input_ids"][first, :length].astype(np.int32),
                     labels=pool.labels[at],
                     weights=pool.weights[at],
-                    marks=None if spans is None else _mark(prompts[index], offsets, spans),
+                    marks=None
+                    if spans is None
+                    else _mark(prompts[index], offsets[first, :length], spans),
                 )
             )
     return rows

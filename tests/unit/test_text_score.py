@@ -60,9 +60,7 @@ def constant(logit: float) -> Callable[[Arrays], Arrays]:
 def test_calibration_is_platt_scaling(
     logit: float, scale: float, shift: float, expected: float
 ) -> None:
-    logits = np.array([logit], np.float32)
-    found = calibrate(logits, scale=np.array([scale]), shift=np.array([shift]))
-    assert found.tolist() == pytest.approx([expected], abs=1e-6)
+    assert calibrate(logit, Calibration(scale, shift)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_each_category_has_its_own_calibration(tiny_artifact: Artifact) -> None:
