@@ -56,7 +56,7 @@ class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
     overlap: Annotated[int, Meta(ge=0)]
     """Tokens that neighbouring windows share."""
     tokenizer: str = "1/tokenizer.json"
-    span_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    span_threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     """A token whose score is at least this carries the category."""
 
 

@@ -30,7 +30,8 @@ from guardkit.policy.meaning import Known, check_meaning
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.policy.tree import path_text
 from guardkit.runtime.base import RunnerInfo, open_runner
-from guardkit.runtime.deadline import Clock, DeadlineRunner
+from guardkit.runtime.clock import Clock, Watchdog
+from guardkit.runtime.deadline import DeadlineRunner
 from guardkit.steps import BLOCKLIST
 from guardkit.taxonomy import Stage
 from guardkit.text.blocklist import Blocklist
@@ -80,6 +81,8 @@ class Guard:
         self._policy_id = policy.id
         self._measurer = Measurer(policy, opened)
         self._threads = DeadlineRunner()
+        limit_ms = policy.timeout_ms
+        self._watchdog = None if limit_ms is None else Watchdog(limit_ms / 1000)
 
     @classmethod
     def from_file(
@@ -128,13 +131,7 @@ class Guard:
             everywhere when the text is longer than `limits.max_characters`.
         """
         stage = self._stage_policy(Stage.PROMPT)
-        longest = self.policy.limits.max_characters
-        return [
-            self._measurer.measure(stage, text, Clock(self.policy.timeout_ms, self._threads)).scores
-            if len(_typed(text)) <= longest
-            else self._measurer.unmeasured(stage)
-            for text in _listed(texts)
-        ]
+        return [self._score(stage, _typed(text)) for text in _listed(texts)]
 
     def enforce(self, decision: Decision) -> Decision:
         """Hand the decision back, or raise when its content must not be used.
@@ -172,8 +169,9 @@ class Guard:
     # --- what happens to a text ------------------------------------------------------------------
 
     def _check(self, stage: Stage, text: str, context: Context | None) -> Decision:
-        clock = Clock(self.policy.timeout_ms, self._threads)
-        check = _Check(stage, self._stage_policy(stage), _typed(text), _valid(context), clock)
+        policy, text, context = self._stage_policy(stage), _typed(text), _valid(context)
+        clock = Clock(self._threads, self._watchdog)
+        check = _Check(stage, policy, text, context, clock)
         decision = self._too_long(check)
         if decision is None:
             decision = self._decide_and_edit(check)
@@ -181,9 +179,17 @@ class Guard:
             decision,
             policy_id=self._policy_id,
             models=self._models,
-            timings_ms=clock.timings_ms(),
+            timings_ms=clock.end(),
             **self._enforcement(decision, text),
         )
+
+    def _score(self, stage_policy: StagePolicy, text: str) -> Scores:
+        if len(text) > self.policy.limits.max_characters:
+            return self._measurer.unmeasured(stage_policy)
+        clock = Clock(self._threads, self._watchdog)
+        scores = self._measurer.measure(stage_policy, text, clock).scores
+        clock.end()
+        return scores
 
     def _too_long(self, check: _Check) -> Decision | None:
         """The answer to a text over the limit, which is not scored; None for any other."""

@@ -30,6 +30,7 @@ from guardkit.bench.quantiles import median_interval, p99, percentile
 from guardkit.bench.report import Bucket, Throughput
 from guardkit.guard import Guard
 from guardkit.runtime.base import Arrays, Runner, RunnerInfo
+from guardkit.runtime.clock import Stop
 from guardkit.types import Status
 
 _NS_PER_MS = 1e6
@@ -47,11 +48,11 @@ class Tape:
         """What is really running."""
         return self._runner.info
 
-    def run(self, inputs: Arrays) -> Arrays:
+    def run(self, inputs: Arrays, *, stop: Stop | None = None) -> Arrays:
         """Run the graph once."""
         if self._noted is not None:
             self._noted.append(ModelRun(self._runner, inputs))
-        return self._runner.run(inputs)
+        return self._runner.run(inputs, stop=stop)
 
     def note(self, noted: list[ModelRun] | None) -> None:
         """From now on add every run to this list; None: no longer."""

@@ -1,4 +1,4 @@
-"""Run a step within a time limit, without a thread being started for every call.
+"""Run anybody's code within a time limit, without a thread being started for every call.
 
 Python cannot stop a running thread. A step that hangs is abandoned on a daemon thread, which never
 keeps the process from ending; too many abandoned steps and new ones are refused at once, so that a
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -87,46 +86,3 @@ class DeadlineRunner:
             with self._lock:
                 self._busy -= 1
                 self._idle.append(inbox)
-
-
-class Clock:
-    """The time of one check: what each step took, and how much is left."""
-
-    def __init__(self, limit_ms: int | None, threads: DeadlineRunner) -> None:
-        """Start now.
-
-        Args:
-            limit_ms: Milliseconds the check may take; None: no limit.
-            threads: Where steps under a limit run.
-        """
-        self._started = time.perf_counter()
-        self._limit_ms = limit_ms
-        self._threads = threads
-        self._steps: dict[str, float] = {}
-
-    def timed(self, name: str, step: Callable[[], T]) -> T:
-        """Run a step and add up its time under its name."""
-        started = time.perf_counter()
-        try:
-            return step()
-        finally:
-            took_ms = (time.perf_counter() - started) * 1000
-            self._steps[name] = self._steps.get(name, 0.0) + took_ms
-
-    def within_limit(self, step: Callable[[], T], *, name: str) -> T:
-        """Run a step in what is left of the limit.
-
-        Raises:
-            DeadlineError: It did not finish.
-        """
-        if self._limit_ms is None:
-            return step()
-        left_s = self._limit_ms / 1000 - (time.perf_counter() - self._started)
-        return self._threads.call(step, timeout_s=max(left_s, 0.0), name=name)
-
-    def timings_ms(self) -> dict[str, float]:
-        """Milliseconds a step, and `total`."""
-        total_ms = (time.perf_counter() - self._started) * 1000
-        # A copy: a step that was given up may still be writing.
-        steps = {**dict(self._steps), "total": total_ms}
-        return {name: round(took, 3) for name, took in steps.items()}

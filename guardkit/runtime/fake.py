@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from guardkit.runtime.base import Arrays, RunnerInfo
+from guardkit.runtime.clock import Stop, check_time
 
 
 class FakeRunner:
@@ -25,6 +26,7 @@ class FakeRunner:
         """What is really running: nothing but the function."""
         return self._info
 
-    def run(self, inputs: Arrays) -> Arrays:
-        """Call the function."""
+    def run(self, inputs: Arrays, *, stop: Stop | None = None) -> Arrays:
+        """Call the function, unless the time is over."""
+        check_time(stop, self._info.name)
         return self._function(inputs)

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from guardkit.artifacts import Artifact, RunnerOptions
-from guardkit.errors import ManifestError, MissingExtraError, ProviderError, RunError
+from guardkit.errors import DeadlineError, ManifestError, MissingExtraError, ProviderError, RunError
 from guardkit.runtime.base import Arrays, RunnerInfo, check_graph
+from guardkit.runtime.clock import Stop, check_time
 
 try:
     import onnxruntime
@@ -77,14 +76,23 @@ class OnnxRunner:
         """What is really running."""
         return self._info
 
-    def run(self, inputs: Arrays) -> Arrays:
+    def run(self, inputs: Arrays, *, stop: Stop | None = None) -> Arrays:
         """Run the graph once; see `Runner.run`."""
+        check_time(stop, self._info.name)
+        options = None if stop is None else onnxruntime.RunOptions()
+        if stop is not None:
+            stop.on_stop(lambda: setattr(options, "terminate", True))
         try:
-            values = self._session.run(self._outputs, dict(inputs))
+            values = self._session.run(self._outputs, dict(inputs), options)
         except _ERRORS as e:
+            if stop is not None and stop.is_over:
+                raise DeadlineError(f"{self._info.name}: stopped, for the time was over.") from None
             # onnxruntime's message may quote input values: keep its kind, not its words.
             raise RunError(f"{self._info.name}: onnxruntime failed ({type(e).__name__}).") from None
-        return dict(zip(self._outputs, map(np.asarray, values), strict=True))
+        finally:
+            if stop is not None:
+                stop.on_stop(None)
+        return dict(zip(self._outputs, values, strict=True))
 
 
 def _session_options(threads: int) -> Any:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from guardkit.errors import DeadlineError
 from guardkit.policy.rules import Policy, StagePolicy
-from guardkit.runtime.deadline import Clock
-from guardkit.text.blocklist import Allowlist, list_words
+from guardkit.runtime.clock import Clock, check_time
+from guardkit.text.blocklist import Allowlist, Blocklist, list_words
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.text.score import Scorer, TextScorer
-from guardkit.types import Scores, Span
+from guardkit.types import Scored, Scores, Span
 
 _log = logging.getLogger(__name__)
 
@@ -28,27 +29,22 @@ class Measured:
     """Categories of which a scorer failed; another one may still have scored them."""
     late: frozenset[str] = frozenset()
     """Likewise, where a scorer ran out of time."""
-    answered: set[str] = field(default_factory=set)
 
-    def add(self, scorer: Scorer, prompt: Prompt, clock: Clock) -> None:
-        """Run one scorer; if it fails or gives nonsense, its categories have failed."""
+    def add(self, scorer: Scorer, answer: Callable[[], list[Scored]]) -> None:
+        """Take one scorer's answer; if there is none, or nonsense, its categories are missed."""
         try:
-            (scored,) = clock.timed(scorer.name, lambda: scorer.score([prompt]))
+            (scored,) = answer()
             silent = [name for name in scorer.categories if name not in scored.scores]
             scores, spans = self.scores.merged(scored.scores), [*self.spans, *scored.spans]
             self.scores, self.spans = scores, spans  # both or none
             self._miss(silent)
+        except DeadlineError as e:
+            _log.warning("%s", e)
+            self._miss(scorer.categories)
+            self.late |= frozenset(scorer.categories)
         except Exception as e:  # noqa: BLE001  a failure boundary: a scorer may be anybody's code
             _log.warning("scorer %s failed: %s", scorer.name, type(e).__name__)
             self._miss(scorer.categories)
-        self.answered.add(scorer.name)
-
-    def given_up(self, scorers: Sequence[Scorer]) -> Measured:
-        """A copy without the scorers that are still running: they may write into this one."""
-        waited_for = [scorer for scorer in scorers if scorer.name not in self.answered]
-        late = frozenset(category for scorer in waited_for for category in scorer.categories)
-        scores = self.scores.merged(dict.fromkeys(late))
-        return Measured(scores, list(self.spans), self.failed, late, set(self.answered))
 
     def _miss(self, categories: Sequence[str]) -> None:
         if categories:
@@ -72,23 +68,26 @@ class Measurer:
         prompt = clock.timed("normalize", lambda: normalize(text, words=self._words))
         prompt = self._allowlist.apply(prompt)
         measured = Measured()
-        scorers = [self._scorers[name] for name in stage_policy.scorers]
-
-        def run() -> None:
-            for scorer in scorers:
-                measured.add(scorer, prompt, clock)
-
-        try:
-            clock.within_limit(run, name="scorers")
-        except DeadlineError as e:
-            _log.warning("%s", e)
-            return measured.given_up(scorers)
+        for name in stage_policy.scorers:
+            scorer = self._scorers[name]
+            answer = functools.partial(_ask, scorer, prompt, clock)
+            measured.add(scorer, functools.partial(clock.timed, name, answer))
         return measured
 
     def unmeasured(self, stage_policy: StagePolicy) -> Scores:
         """None for every category of a stage: what is known of a text that is not scored."""
         scorers = (self._scorers[name] for name in stage_policy.scorers)
         return Scores(dict.fromkeys(name for scorer in scorers for name in scorer.categories))
+
+
+def _ask(scorer: Scorer, prompt: Prompt, clock: Clock) -> list[Scored]:
+    """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
+    if isinstance(scorer, TextScorer):
+        return scorer.score([prompt], stop=clock.stop)
+    if isinstance(scorer, Blocklist):
+        check_time(clock.stop, scorer.name)
+        return scorer.score([prompt])
+    return clock.within_limit(lambda: scorer.score([prompt]), name=scorer.name)
 
 
 @dataclass(frozen=True, slots=True)

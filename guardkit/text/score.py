@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from guardkit.artifacts import Artifact, Calibration, Manifest, TextOptions
+from guardkit.artifacts import Artifact, Calibration, Manifest
 from guardkit.errors import ManifestError
 from guardkit.runtime.base import Arrays, Runner, checked_output
+from guardkit.runtime.clock import Stop
 from guardkit.text.encode import Encoder, Windows
 from guardkit.text.normalize import Prompt
 from guardkit.types import Scored, Scores, Span
@@ -58,18 +59,19 @@ class TextScorer:
         self.categories = artifact.manifest.categories
         self.runner = runner
         self._manifest = artifact.manifest
-        self._options: TextOptions = options
         self._encoder = Encoder(
             artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
         )
         calibration = artifact.manifest.calibration
+        threshold = options.span_threshold
+        self._span_bar = math.log(threshold / (1 - threshold))
         self._calibration = [calibration[category] for category in self.categories]
 
     def words(self) -> Container[str]:
         """The words `normalize` should undo disguises towards."""
         return self._encoder.words()
 
-    def score(self, prompts: Sequence[Prompt]) -> list[Scored]:
+    def score(self, prompts: Sequence[Prompt], *, stop: Stop | None = None) -> list[Scored]:
         """Score normalised texts in every category the model knows.
 
         Texts run one by one: int8 activations are scaled over a whole batch, so a text's score
@@ -77,21 +79,22 @@ class TextScorer:
 
         Raises:
             RunError: The graph failed or gave unusable output.
+            DeadlineError: `stop` fired.
         """
-        return [self._score(prompt) for prompt in prompts]
+        return [self._score(prompt, stop) for prompt in prompts]
 
-    def _score(self, prompt: Prompt) -> Scored:
+    def _score(self, prompt: Prompt, stop: Stop | None) -> Scored:
         windows = self._encoder.encode([prompt.text])
-        return self._interpret(prompt, windows, self._run(windows.inputs))
+        return self._interpret(prompt, windows, self._run(windows.inputs, stop))
 
-    def _run(self, inputs: Arrays) -> Arrays:
+    def _run(self, inputs: Arrays, stop: Stop | None) -> Arrays:
         """Run the graph, on a long text in several batches of windows, so that memory stays bounded."""
         count = len(inputs["input_ids"])
         if count <= _MOST_WINDOWS:
-            return self.runner.run(inputs)
+            return self.runner.run(inputs, stop=stop)
         batches = [
             self.runner.run(
-                {name: array[at : at + _MOST_WINDOWS] for name, array in inputs.items()}
+                {name: array[at : at + _MOST_WINDOWS] for name, array in inputs.items()}, stop=stop
             )
             for at in range(0, count, _MOST_WINDOWS)
         ]
@@ -101,16 +104,19 @@ class TextScorer:
         """The maximum over windows is the text's score; tokens above the span threshold are spans."""
         count, length = windows.inputs["input_ids"].shape
         categories = len(self.categories)
-        logits = checked_output(
+        _, logits = checked_output(
             outputs, "logits", shape=(count, categories), manifest=self._manifest
         )
-        token_logits = checked_output(
+        token_logits, flat = checked_output(
             outputs, "token_logits", shape=(count, length, categories), manifest=self._manifest
         )
-        values = map(calibrate, logits.max(axis=0).tolist(), self._calibration)
-        spans = _spans(prompt, windows, token_logits, self._manifest, self._options.span_threshold)
-        scores = dict(zip(self.categories, values, strict=True))
-        return Scored(Scores(scores), tuple(spans))
+        highest = (max(logits[column::categories]) for column in range(categories))
+        values = map(calibrate, highest, self._calibration)
+        scores = Scores(dict(zip(self.categories, values, strict=True)))
+        if max(flat, default=-math.inf) < self._span_bar:
+            return Scored(scores)
+        spans = _spans(prompt, windows, token_logits, self._manifest, self._span_bar)
+        return Scored(scores, tuple(spans))
 
 
 def calibrate(logit: float, by: Calibration) -> float:
@@ -128,12 +134,9 @@ def _spans(
     windows: Windows,
     token_logits: Floats,
     manifest: Manifest,
-    threshold: float,
+    bar: float,
 ) -> Iterator[Span]:
-    """Runs of words that hold a token at or above the threshold, a category at a time."""
-    bar = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.inf
-    if token_logits.max(initial=-math.inf) < bar:
-        return
+    """Runs of words that hold a token logit at or above the bar, a category at a time."""
     found = token_logits >= bar  # [windows, tokens, categories]
     offsets = windows.offsets
     is_text = offsets[..., 1] > offsets[..., 0]
