@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
+
+from msgspec import Struct
 
 from guardkit.taxonomy import TAXONOMY, Stage, is_harm
 from guardkit.types import Action, Edit, Fired, Guidance, Scores, Span, Status, Tier
 from guardkit.vault import Vault
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What to do with a text or an image, and why. Has no truth value: ask for `action`."""
 
     action: Action
@@ -24,9 +24,9 @@ class Decision:
     """What carried the scores of fired rules, in characters of the original text."""
     reasons: tuple[str, ...] = ()
     """One sentence a rule, a failed step or a limit."""
-    text: str | None = field(default=None, repr=False)
+    text: str | None = None
     """What to use next: the original or the edited text; None when it must not be used."""
-    image: Any = field(default=None, repr=False)
+    image: Any = None
     """Likewise for an image, uint8 [H, W, 3]."""
     edits: tuple[Edit, ...] = ()
     vault: Vault | None = None
@@ -36,7 +36,7 @@ class Decision:
     """Set when the action is `regenerate`."""
     shadow: Action | None = None
     """Under `mode: shadow`, what would have been done; None when the policy is enforced."""
-    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    timings_ms: Mapping[str, float] = {}
     """Wall time a step took, in milliseconds, and `total`."""
     policy_id: str = ""
     models: tuple[str, ...] = ()
@@ -46,6 +46,13 @@ class Decision:
     def flagged(self) -> bool:
         """Whether a rule on a harm category fired; anonymizing or grounding alone does not flag."""
         return any(is_harm(fired.category) for fired in self.fired)
+
+    def __repr__(self) -> str:
+        """The evidence in short; never the text, the image or the vault."""
+        rules = [fired.rule for fired in self.fired]
+        return (
+            f"Decision({self.action.value}, stage={self.stage.value}, fired={rules}, {self.scores})"
+        )
 
     def __bool__(self) -> NoReturn:
         raise TypeError(

@@ -6,7 +6,6 @@ import functools
 from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from guardkit.errors import InputError
@@ -66,17 +65,15 @@ class Scores(Mapping[str, float | None]):
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[str, float | None] | None = None) -> None:
-        given = dict(values or {})
-        for category, score in given.items():
+        self._values: dict[str, float | None] = {}
+        for category, score in (values or {}).items():
             # NaN fails this comparison too: it must never pass for a low score.
             if score is not None and not 0.0 <= score <= 1.0:
                 raise InputError(
                     f"scores: '{category}' is {score}. Expected a probability in [0, 1], or None."
                 )
-        # float: a numpy number would not survive JSON.
-        self._values = MappingProxyType(
-            {name: None if score is None else float(score) for name, score in given.items()}
-        )
+            # float: a numpy number would not survive JSON.
+            self._values[category] = None if score is None else float(score)
 
     def __getitem__(self, category: str) -> float | None:
         return self._values[category]
@@ -95,7 +92,7 @@ class Scores(Mapping[str, float | None]):
         return self._values.items()
 
     def __reduce__(self) -> tuple[type[Scores], tuple[dict[str, float | None]]]:
-        return Scores, (dict(self._values),)  # a mapping proxy cannot be pickled
+        return Scores, (dict(self._values),)
 
     def __repr__(self) -> str:
         inside = ", ".join(

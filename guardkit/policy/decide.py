@@ -43,13 +43,14 @@ def decide(
     fired: list[Fired] = []
     unmeasured = {*failed, *late, *(category for category, score in known.items() if score is None)}
     for rule in stage_policy.rules if stage_policy else ():
-        if not applies(rule.when, context):
-            continue
         score = known.get(rule.when.category)
-        if score is None:
-            unmeasured.add(rule.when.category)
-        elif score >= rule.when.at_least:
-            fired.append(_fire(rule, score))
+        if score is not None and score < rule.when.at_least:
+            continue  # first: most rules of most checks end here
+        if applies(rule.when, context):
+            if score is None:
+                unmeasured.add(rule.when.category)
+            else:
+                fired.append(_fire(rule, score))
     fired.sort(key=lambda one: (_rank(one.action), one.rule))
     actions = [one.action for one in fired]
     reasons = [_reason(one) for one in fired]

@@ -56,7 +56,8 @@ class Watchdog:
 
     def _reset(self) -> None:
         self._stops: deque[Stop] = deque()  # in the order of their moments: the limit is one
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
         self._wakes_at_s = float("inf")
         self._thread: threading.Thread | None = None
         self._process = os.getpid()  # last: who reads it may use the rest
@@ -65,8 +66,8 @@ class Watchdog:
         """A stop that fires when the limit has passed from now, unless it is done before."""
         if self._process != os.getpid():
             self._reset()  # a thread does not survive a fork
-        stop = Stop(time.monotonic() + self._limit_s)
-        with self._wake:
+        with self._lock:
+            stop = Stop(time.monotonic() + self._limit_s)  # in the lock: moments stay in order
             while self._stops and self._stops[0].is_done:
                 self._stops.popleft()
             self._stops.append(stop)

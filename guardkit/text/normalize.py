@@ -92,7 +92,8 @@ def normalize(text: str, *, words: Container[str] = frozenset()) -> Prompt:
     'You idiot'
     """
     prompt = Prompt(text, text)
-    if not _PLAIN.match(text):
+    is_plain = text.isascii() and (text.isprintable() or _PLAIN.match(text) is not None)
+    if not is_plain:
         prompt = _fold_look_alikes(_fold_characters(prompt))
     for _ in range(_ROUNDS):
         before = prompt.text

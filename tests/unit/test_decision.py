@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pickle
 
+import msgspec
 import pytest
 
 from guardkit.decision import Decision
@@ -123,7 +123,7 @@ def test_the_openai_form_maps_our_categories_to_theirs() -> None:
 
 
 def test_the_openai_form_of_an_image_says_image() -> None:
-    decision = dataclasses.replace(decided("violence"), stage=Stage.OUTPUT_IMAGE)
+    decision = msgspec.structs.replace(decided("violence"), stage=Stage.OUTPUT_IMAGE)
     (result,) = decision.to_openai()["results"]
     assert result["category_applied_input_types"] == {"violence": ["image"]}
 
@@ -140,5 +140,5 @@ def test_the_perspective_form_has_summary_and_span_scores() -> None:
 
 
 def test_a_decision_without_a_vault_travels_between_processes() -> None:
-    decision = dataclasses.replace(FULL, vault=None)
+    decision = msgspec.structs.replace(FULL, vault=None)
     assert pickle.loads(pickle.dumps(decision)) == decision  # noqa: S301  our own bytes
