@@ -139,10 +139,11 @@ def _figures(report: BenchReport) -> str:
     bucket = next(one for one in report.buckets if one.tokens == HEADLINE_BUCKET)
     warm = next(start for start in report.starts if start.byte_code == "warm")
     process = next(step for step in warm.steps if step.step == "process")
-    overhead = report.overhead_32_tokens_cpu_ms
+    overhead, own = report.overhead_32_tokens_cpu_ms, bucket.replayed_cpu_ms
     rows = (
         ("one prompt of 32 tokens, p50 / p95 / p99", f"{number(bucket.wall_ms_p50, 1)} / {number(bucket.wall_ms_p95, 1)} / {number(bucket.wall_ms_p99, 1)} ms"),
         ("of that beyond the bare model call, CPU", f"{number(overhead.median) if overhead else '-'} ms"),
+        ("the SDK's own work, with the model's answer replayed, CPU", f"{number(own.median) if own else '-'} ms"),
         ("first decision in a fresh process, interpreter included, CPU", f"{number(process.cpu_s)} s"),
         ("peak memory of that process", f"{warm.peak_memory_mb:.0f} MB"),
         ("installed, with `[cpu]` and the model", f"{report.footprint.total_mb:.0f} MB"),

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from guardkit.artifacts import RunnerOptions, find_artifact
@@ -298,8 +299,7 @@ class Guard:
         return stage_policy
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
+class _Check(Struct, frozen=True):
     """One text on its way through a stage."""
 
     stage: Stage

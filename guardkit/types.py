@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from guardkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -136,8 +138,7 @@ class Span:
     """The scorer that found it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(Struct, frozen=True):
     """What one scorer measured on one text."""
 
     scores: Scores
