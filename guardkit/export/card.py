@@ -10,7 +10,6 @@ Intervals are 95 %: bootstrap over rows for areas, Wilson for shares.
 from __future__ import annotations
 
 import datetime
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,15 @@ from guardkit.export.text_safety import fit_calibration, logits_of
 from guardkit.policy.rules import Policy
 from guardkit.taxonomy import TAXONOMY
 from guardkit.text.score import calibrate
-from guardkit.train.data import CATEGORIES, HARMLESS_SOURCES, Pool, halves, known_labels, load_pool
-
-_log = logging.getLogger(__name__)
+from guardkit.train.data import (
+    CATEGORIES,
+    HARMLESS_SOURCES,
+    Pool,
+    halves,
+    joined,
+    known_labels,
+    load_pool,
+)
 
 _RESAMPLES = 1000
 _SEED = 20261123
@@ -61,8 +66,6 @@ class CategoryResult:
     threshold: float
     recall: Measured | None
     precision: Measured | None
-    caught: int
-    """True positives at the threshold."""
 
 
 def write_card(folder: Path, data: Path, policy: Policy, *, fp32: Path | None = None) -> Path:
@@ -78,7 +81,7 @@ def write_card(folder: Path, data: Path, policy: Policy, *, fp32: Path | None = 
     first, second = halves(load_pool(data, split="valid"))
     logits = [logits_of(artifact, half) for half in (first, second)]
     scores = _cross_fitted(logits, (first, second))
-    pool = _joined(first, second)
+    pool = joined(first, second)
     thresholds = {category: lowest_threshold(policy, category) for category in CATEGORIES}
     parts = [
         _head(artifact),
@@ -130,7 +133,6 @@ def measure_categories(
                 threshold=thresholds[category],
                 recall=wilson(caught, int(truth.sum())),
                 precision=wilson(caught, int(fired.sum())),
-                caught=caught,
             )
         )
     return results
@@ -177,17 +179,6 @@ def _cross_fitted(logits: Sequence[Floats], pools: Sequence[Pool]) -> Floats:
 
 def _calibrated(logits: Floats, by: Calibration) -> Floats:
     return np.array([calibrate(logit, by) for logit in logits.tolist()])
-
-
-def _joined(first: Pool, second: Pool) -> Pool:
-    return Pool(
-        texts=first.texts + second.texts,
-        labels=np.concatenate([first.labels, second.labels]),
-        weights=np.concatenate([first.weights, second.weights]),
-        sources=np.concatenate([first.sources, second.sources]),
-        rates=np.concatenate([first.rates, second.rates]),
-        spans=first.spans + second.spans,
-    )
 
 
 # --- the page -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from guardkit.decision import Decision
 from guardkit.policy.rules import Policy, Rule, When
@@ -18,8 +18,8 @@ def decide(
     scores: Scores,
     *,
     context: Context = _NO_CONTEXT,
-    failed: Iterable[str] = (),
-    late: Iterable[str] = (),
+    failed: Collection[str] = (),
+    late: Collection[str] = (),
 ) -> Decision:
     """Apply the rules of one stage: the strictest rule that fires wins, their order is irrelevant.
 

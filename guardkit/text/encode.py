@@ -15,6 +15,8 @@ from tokenizers.normalizers import BertNormalizer
 
 Ints = NDArray[np.int64]
 
+_SPECIAL = "["  # in every special token of BERT's; a text that holds it goes to the full tokenizer
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -67,7 +69,7 @@ class Encoder:
 
     def words(self) -> Container[str]:
         """The vocabulary's whole words in lower case, which `normalize` undoes disguises towards."""
-        return _Words(self._tokenizer)
+        return _Vocabulary(self._tokenizer)
 
     def encode(self, texts: Sequence[str]) -> Windows:
         """Tokenize texts into one padded batch of windows.
@@ -89,8 +91,7 @@ class Encoder:
         return Windows(self._inputs(encodings), owners, encodings)
 
     def _encode(self, text: str) -> Encoding:
-        # "[" may begin a special token, which only the full tokenizer knows.
-        if self._plain is not None and text.isascii() and "[" not in text:
+        if self._plain is not None and text.isascii() and _SPECIAL not in text:
             return self._plain.encode(text.lower())
         return self._tokenizer.encode(text)
 
@@ -113,10 +114,13 @@ def _plain_twin(tokenizer: Tokenizer, *, max_tokens: int, overlap: int) -> Token
 
     BERT's normaliser takes 0.1 ms of every prompt right after a model run, and on ASCII it only
     lowers case (control characters are gone by then). The vocabulary is shared, not copied. None when
-    the tokenizer normalises in another way.
+    the tokenizer normalises in another way, or knows special tokens of another form.
     """
     normalizer = tokenizer.normalizer
     if not isinstance(normalizer, BertNormalizer) or not normalizer.lowercase:
+        return None
+    added = tokenizer.get_added_tokens_decoder().values()
+    if any(_SPECIAL not in token.content for token in added):
         return None
     twin = Tokenizer(tokenizer.model)
     twin.pre_tokenizer = tokenizer.pre_tokenizer
@@ -125,7 +129,7 @@ def _plain_twin(tokenizer: Tokenizer, *, max_tokens: int, overlap: int) -> Token
     return twin
 
 
-class _Words:
+class _Vocabulary:
     """Answers one word at a time: listing a vocabulary costs 50 ms of every start."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:

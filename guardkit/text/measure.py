@@ -38,8 +38,8 @@ class Measured:
             scores, spans = self.scores.merged(scored.scores), [*self.spans, *scored.spans]
             self.scores, self.spans = scores, spans  # both or none
             self._miss(silent)
-        except DeadlineError as e:
-            _log.warning("%s", e)
+        except DeadlineError:
+            _log.warning("scorer %s ran out of time", scorer.name)
             self._miss(scorer.categories)
             self.late |= frozenset(scorer.categories)
         except Exception as e:  # noqa: BLE001  a failure boundary: a scorer may be anybody's code

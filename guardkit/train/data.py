@@ -97,6 +97,18 @@ class Pool:
         )
 
 
+def joined(first: Pool, second: Pool) -> Pool:
+    """Both pools, the first one's rows first."""
+    return Pool(
+        texts=first.texts + second.texts,
+        labels=np.concatenate([first.labels, second.labels]),
+        weights=np.concatenate([first.weights, second.weights]),
+        sources=np.concatenate([first.sources, second.sources]),
+        rates=np.concatenate([first.rates, second.rates]),
+        spans=first.spans + second.spans,
+    )
+
+
 def load_pool(folder: Path, *, split: str, language: str = "en") -> Pool:
     """Read one split of the pool.
 
@@ -139,14 +151,15 @@ def with_wordless(pool: Pool) -> Pool:
     """Add the wordless texts, all harmless, for training."""
     texts = list(_WORDLESS) * _WORDLESS_COPIES
     shape = (len(texts), len(CATEGORIES))
-    return Pool(
-        texts=pool.texts + texts,
-        labels=np.concatenate([pool.labels, np.zeros(shape, np.float32)]),
-        weights=np.concatenate([pool.weights, np.ones(shape, np.float32)]),
-        sources=np.concatenate([pool.sources, np.full(len(texts), "wordless")]),
-        rates=np.concatenate([pool.rates, np.ones(len(texts), np.float32)]),
-        spans=pool.spans + [None] * len(texts),
+    wordless = Pool(
+        texts=texts,
+        labels=np.zeros(shape, np.float32),
+        weights=np.ones(shape, np.float32),
+        sources=np.full(len(texts), "wordless"),
+        rates=np.ones(len(texts), np.float32),
+        spans=[None] * len(texts),
     )
+    return joined(pool, wordless)
 
 
 def known_labels(pool: Pool) -> NDArray[np.bool_]:

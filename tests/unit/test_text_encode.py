@@ -122,3 +122,26 @@ def test_known_words_are_the_whole_words_of_the_vocabulary(
     encoder: Encoder, word: str, is_known: bool
 ) -> None:
     assert (word in encoder.words()) is is_known
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("You are an IDIOT, my neighbour!", id="capitals"),
+        pytest.param("hello\tworld\nhello  world", id="white-space"),
+        pytest.param("the [SEP] sea [PAD]", id="special-tokens-in-the-text"),
+        pytest.param("hello " * 40 + "idiot", id="several-windows"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_plain_text_is_encoded_as_the_tokenizer_alone_would(
+    tiny_artifact: Artifact, text: str
+) -> None:
+    tokenizer_json = tiny_artifact.read("1/tokenizer.json")
+    reference = Tokenizer.from_buffer(tokenizer_json)
+    reference.enable_truncation(max_length=16, stride=4)
+    expected = reference.encode(text)
+    windows = Encoder(tokenizer_json, max_tokens=16, overlap=4).encode([text])
+    pairs = zip(windows.encodings, [expected, *expected.overflowing], strict=True)
+    for found, wanted in pairs:
+        assert (found.ids, found.offsets) == (wanted.ids, wanted.offsets)
