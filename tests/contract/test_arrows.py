@@ -17,7 +17,7 @@ FLOORS = {
     2: ("policy", "runtime", "metrics"),
     3: ("text", "image", "steer"),
     4: ("guard", "train", "export"),
-    5: ("bench", "serve", "integrations"),
+    5: ("bench", "evaluate", "serve", "integrations"),
     6: ("cli",),  # the commands: one of them runs each room of floor 5
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -1,0 +1,140 @@
+"""`guardkit eval text`: how well a policy finds what people labelled."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from guardkit.bench.report import table
+from guardkit.cli.shared import Verbs, add_verb, read_policy
+from guardkit.evaluate.model import with_model
+from guardkit.evaluate.page import THIN, TITLES, render_page, share
+from guardkit.evaluate.read import OVERALL, read_labelled
+from guardkit.evaluate.report import Report, Target, to_json, write_report
+from guardkit.evaluate.run import ANY, Settings, label_names, run_evaluation
+from guardkit.guard import Guard
+from guardkit.metrics.bootstrap import Estimate
+
+_EXAMPLE = "guardkit eval text labelled.csv --policy chat --slice group --out report/"
+_NONE = Estimate(None)
+
+
+def add(verbs: Verbs) -> None:
+    """Add the verb `eval` and its sub-verb."""
+    parser = add_verb(
+        verbs, "eval", text="measure a policy on texts that people labelled", example=_EXAMPLE
+    )
+    kinds = parser.add_subparsers(metavar="KIND", required=True)
+    text = add_verb(
+        kinds,
+        "text",
+        text="measure how well labelled texts are scored and flagged: a category, a group",
+        example=_EXAMPLE,
+    )
+    text.add_argument(
+        "file",
+        type=Path,
+        help="CSV, JSONL or parquet: a column of texts, and columns named like categories (0, 1, "
+        "a fraction; empty for unknown), or 'any'",
+    )
+    text.add_argument("--policy", default="text-to-image", help="preset or YAML file")
+    text.add_argument("--model", metavar="NAME", help="score with this artifact (name or folder)")
+    text.add_argument("--text-column", default="text", metavar="COLUMN")
+    text.add_argument(
+        "--slice", action="append", default=[], metavar="COLUMN", help="a group each; repeatable"
+    )
+    text.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        type=_threshold,
+        metavar="CATEGORY=NUMBER",
+        help="instead of the policy's lowest; repeatable",
+    )
+    text.add_argument(
+        "--bootstrap",
+        type=_count,
+        default=1000,
+        metavar="DRAWS",
+        help="draws of the 95 %% intervals (default: 1000; 0: none)",
+    )
+    text.add_argument("--json", action="store_true", help="print the JSON document alone")
+    text.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write report.json and report.html"
+    )
+    text.set_defaults(run=run_text)
+
+
+def run_text(args: argparse.Namespace) -> int:
+    """Read, score, measure, print and write."""
+    policy = read_policy(args.policy)
+    labelled = read_labelled(
+        args.file,
+        categories=label_names(policy),
+        text_column=args.text_column,
+        slices=tuple(dict.fromkeys(args.slice)),
+    )
+    guard = Guard(policy if args.model is None else with_model(policy, args.model))
+    settings = Settings(dict(args.threshold), resamples=args.bootstrap)
+    report = run_evaluation(labelled, guard, settings)
+    if args.out is not None:
+        write_report(report, args.out, render_page(report))
+    print(to_json(report) if args.json else "\n".join(_lines(report, args.out)))
+    return 0
+
+
+def _lines(report: Report, out: Path | None) -> Iterator[str]:
+    """The summary for people."""
+    yield f"data      {report.data}, {report.rows} rows"
+    yield f"policy    {report.policy_id}, models {', '.join(report.models) or 'none'}"
+    yield ""
+    head = ["category", "positive / rows", "failed", "at", *TITLES.values(), "always-positive F1"]
+    targets = (*report.overall, *report.categories)
+    yield from table(head, [_row(target) for target in targets])
+    yield ""
+    thin = [target.name for target in targets if target.result.is_thin]
+    for what, names in (
+        (THIN, thin),
+        ("not scored by this policy", report.not_scored),
+        ("columns ignored", report.ignored_columns),
+    ):
+        if names:
+            yield f"{what}: {', '.join(names)}"
+    yield f"intervals and groups: {out / 'report.html' if out else '--out FOLDER'}"
+
+
+def _row(target: Target) -> list[str]:
+    row = target.result
+    return [
+        target.name,
+        f"{row.positives} / {row.rows}",
+        str(target.failed),
+        f"{target.threshold:.2f}",
+        *(share(row.metrics.get(metric, _NONE).value) for metric in TITLES),
+        share(row.always_positive_f1),
+    ]
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    """`hate=0.5` as a pair; `flagged` means `any`."""
+    name, _, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not name or not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not CATEGORY=NUMBER with a number in [0, 1], for example hate=0.5"
+        )
+    return ANY if name in OVERALL else name.replace("_", "-"), value
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
+    return value

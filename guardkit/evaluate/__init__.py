@@ -1,0 +1,1 @@
+"""What `guardkit eval` does: labelled texts in, a report of numbers out, never a text."""

@@ -1,0 +1,190 @@
+"""The report as one self-contained HTML page: tables and plots, no scripts, nothing loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from guardkit.evaluate.plots import plot_precision_recall, plot_reliability, plot_roc
+from guardkit.evaluate.report import Report, SliceReport, Target
+from guardkit.metrics.bootstrap import Estimate
+from guardkit.metrics.slices import FEW, Row
+
+TITLES = {
+    "auprc": "AUPRC",
+    "roc_auc": "ROC AUC",
+    "recall_at_1_percent_fpr": "recall at 1 % FPR",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "fpr": "FPR",
+}
+"""Metric -> its column's title; the order of the columns."""
+THIN = "too few to trust"
+_NONE = Estimate(None)
+_STYLE = """
+body { font: 14px/1.45 system-ui, sans-serif; color: #1c2024; background: #fff; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid #d5d9de; padding-top: 1rem } h3 { font-size: 1rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
+th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #e6e9ec; white-space: nowrap; vertical-align: top }
+th:first-child, td:first-child { text-align: left } th { font-weight: 600 }
+small { color: #5c6670; display: block } .thin { color: #a33b00 } dt { font-weight: 600; float: left; clear: left; width: 9rem } dd { margin-left: 9.5rem; overflow-wrap: anywhere }
+svg { margin-right: 1rem } svg text { font: 10px system-ui, sans-serif; fill: #5c6670 } svg .title { font-size: 12px; font-weight: 600; fill: #1c2024 }
+.grid { stroke: #e6e9ec; fill: none } .chance { stroke: #98a2ad; stroke-dasharray: 4 3; fill: none } .curve { stroke: #0b63ce; stroke-width: 2; fill: none }
+.threshold { fill: #d9480f } .bin { fill: #0b63ce; fill-opacity: .6 }
+"""
+
+
+def render_page(report: Report) -> str:
+    """The whole page."""
+    targets = (*report.overall, *report.categories)
+    body = "\n".join(
+        [
+            f"<h1>{escape(report.data)} under {escape(report.policy_id)}</h1>",
+            _head(report),
+            "<h2>All categories</h2>",
+            _table(_summary_head(), [_summary_row(target) for target in targets]),
+            _notes(report),
+            *(_target(target) for target in targets),
+        ]
+    )
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>guardkit eval: {escape(report.data)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def share(value: float | None) -> str:
+    """A number in [0, 1] with three digits, or a dash for one that is not defined.
+
+    >>> share(None), share(0.25), share(1.0)
+    ('-', '.250', '1.000')
+    """
+    return "-" if value is None else f"{value:.3f}".removeprefix("0")
+
+
+def _head(report: Report) -> str:
+    facts = {
+        "data": f"{report.data}, {report.rows} rows, SHA-256 {report.data_sha256}",
+        "policy": report.policy_id,
+        "models": ", ".join(report.models) or "none",
+        "guardkit": report.guardkit,
+        "intervals": f"95 %, {report.resamples} bootstrap draws over rows, seed {report.seed}"
+        if report.resamples
+        else "none",
+        "harmful at all": report.overall_from,
+        "fast tier": f"cleared {report.cleared_by_fast_tier} rows",
+        "not scored": ", ".join(report.not_scored) or "none",
+        "columns ignored": ", ".join(report.ignored_columns) or "none",
+    }
+    return (
+        f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())}</dl>"
+    )
+
+
+def _notes(report: Report) -> str:
+    notes = [
+        "Rows without a label, and rows that could not be scored, are in no number.",
+        "AUPRC depends on the share of positives: compare it with that share, not between rows.",
+        "An F1 says little unless it is well above that of calling every row positive.",
+        "With under 100 negatives, recall at 1 % FPR allows no false positive at all.",
+        f"Under {FEW} positives: {THIN}.",
+    ]
+    if report.overall:
+        notes.append(
+            "any: the highest score of all harm categories. decision: what the policy flags."
+        )
+    return f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
+
+
+def _summary_head() -> list[str]:
+    return ["", "positive / rows", "failed", "threshold", *TITLES.values(), "F1, always positive"]
+
+
+def _summary_row(target: Target) -> list[str]:
+    source = f"{target.threshold:.2f}<small>{escape(target.threshold_from)}</small>"
+    return _cells(target.name, target.result, [str(target.failed), source])
+
+
+def _cells(name: str, row: Row, more: Sequence[str] = ()) -> list[str]:
+    thin = f'<small class="thin">{THIN}</small>' if row.is_thin else ""
+    return [
+        f"{escape(name)}{thin}",
+        f"{row.positives} / {row.rows}",
+        *more,
+        *(_estimate(row.metrics.get(metric, _NONE)) for metric in TITLES),
+        share(row.always_positive_f1),
+    ]
+
+
+def _estimate(one: Estimate) -> str:
+    if one.low is None:
+        return share(one.value)
+    return f"{share(one.value)}<small>[{share(one.low)}, {share(one.high)}]</small>"
+
+
+def _target(target: Target) -> str:
+    return "\n".join(
+        [
+            f"<h2>{escape(target.name)}</h2>",
+            f"<p>{_counted(target)}</p>",
+            _plots(target),
+            *(_slice(one) for one in target.slices),
+        ]
+    )
+
+
+def _counted(target: Target) -> str:
+    error = share(target.calibration_error)
+    return escape(
+        f"{target.result.rows} rows measured, {target.unknown} without a label, {target.failed} "
+        f"not scored. Threshold {target.threshold:.2f} ({target.threshold_from}). "
+        f"Expected calibration error {error}."
+    )
+
+
+def _plots(target: Target) -> str:
+    metrics, row = target.result.metrics, target.result
+    recall, precision, fpr = (metrics[name].value for name in ("recall", "precision", "fpr"))
+    plots: list[str] = []
+    if target.curves is not None and recall is not None and fpr is not None:
+        on_pr = None if precision is None else (recall, precision)
+        positive = row.positives / row.rows
+        plots += [
+            plot_precision_recall(target.curves.precision_recall, share=positive, at=on_pr),
+            plot_roc(target.curves.roc, at=(fpr, recall)),
+        ]
+    if target.reliability:
+        plots.append(plot_reliability(target.reliability))
+    return f"<div>{''.join(plots)}</div>"
+
+
+def _slice(one: SliceReport) -> str:
+    head = ["group", "positive / rows", *TITLES.values(), "F1, always positive"]
+    gaps = [
+        f"{TITLES[gap.metric]}: {share(gap.difference)} between {gap.lowest} (lowest) and "
+        f"{gap.highest}{_OVERLAPS[gap.intervals_overlap]}"
+        for gap in one.gaps
+    ]
+    listed = "".join(f"<li>{escape(gap)}</li>" for gap in gaps)
+    gap_text = listed or f"<li>none: fewer than two groups with {FEW} rows of a class</li>"
+    return (
+        f"<h3>By {escape(one.column)}</h3>"
+        f"{_table(head, [_cells(name, row) for name, row in one.groups.items()])}"
+        f"<p>Widest gaps:</p><ul>{gap_text}</ul>"
+    )
+
+
+_OVERLAPS = {
+    None: "",
+    True: "; the intervals overlap",
+    False: "; the intervals do not overlap",
+}
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; the cells are HTML already."""
+    top = "".join(f"<th>{cell}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
