@@ -1,4 +1,4 @@
-"""`guardkit policy init | validate | test | explain | schema`."""
+"""`guardkit policy init | validate | test | explain | tune | schema`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from guardkit.cli import tune
 from guardkit.cli.shared import Verbs, add_verb, policy_file, print_json, read_policy
-from guardkit.decision import Decision
+from guardkit.cli.tune_write import text_check
 from guardkit.errors import GuardkitError, InputError, PolicyError
 from guardkit.guard import Guard
 from guardkit.policy.cases import Check, cases_file, load_cases, run_cases, uncovered
 from guardkit.policy.load import find_policy, load_policy
 from guardkit.policy.rules import Policy, When, json_schema
-from guardkit.taxonomy import TAXONOMY, Stage
-from guardkit.types import Context
+from guardkit.taxonomy import TAXONOMY
 
 _STARTER = """\
 # yaml-language-server: $schema=policy.schema.json
@@ -65,6 +65,7 @@ def add(verbs: Verbs) -> None:
         sub.add_argument("policies", nargs="+", metavar="POLICY", help="preset or YAML file")
         sub.add_argument("--json", action="store_true")
         sub.set_defaults(run=run)
+    tune.add(actions)
     schema = add_verb(
         actions,
         "schema",
@@ -162,13 +163,7 @@ def _checker(policy: Policy) -> tuple[Check | None, str]:
         guard = Guard(policy)
     except GuardkitError as e:
         return None, str(e)
-
-    def check(stage: Stage, text: str, context: Context) -> Decision:
-        if stage is Stage.PROMPT:
-            return guard.check_prompt(text, context)
-        return guard.check_output(text=text, context=context)
-
-    return check, ""
+    return text_check(guard), ""
 
 
 def run_explain(args: argparse.Namespace) -> int:
