@@ -20,6 +20,8 @@ _LEET_CLASS = {"a": "a4@", "e": "e3", "i": "i1!|", "l": "l1|", "o": "o0", "s": "
 # Chosen: what `normalize` leaves of a stretch is shorter. Without a bound, "k1111..." is tried in
 # every split between the letters of "kill" that a 1 may stand for: minutes at 2,000 characters.
 _MOST_REPEATS = 8
+# "es" only where English spells a plural so: "rat" must not find "rates", nor "cap" "capes".
+_PLURAL = r"(?:'?s|(?:(?<=[sxzo5$0])|(?<=[cs]h))es)?"
 
 
 class Blocklist:
@@ -74,7 +76,7 @@ def list_words(lists: Mapping[str, WordList]) -> frozenset[str]:
 def _compile(entries: Sequence[str]) -> re.Pattern[str]:
     # Longest first: of two entries that start alike the longer one is the finding.
     alternatives = "|".join(_entry_pattern(e) for e in sorted(set(entries), key=len, reverse=True))
-    return re.compile(rf"(?<!\w)(?:{alternatives})(?:'?s|es)?(?!\w)", re.IGNORECASE)
+    return re.compile(rf"(?<!\w)(?:{alternatives}){_PLURAL}(?!\w)", re.IGNORECASE)
 
 
 def _entry_pattern(entry: str) -> str:

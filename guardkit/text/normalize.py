@@ -14,44 +14,48 @@ from __future__ import annotations
 
 import itertools
 import re
-import unicodedata
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-# Latin letters that other scripts draw the same way. Chosen: letters alike in common sans-serif
-# fonts; the full Unicode TR39 table also holds pairs that only look alike to a program.
-_LOOK_ALIKES = str.maketrans(
-    "аеорсухіѕјһԁԛԝѵӏкАВЕКМНОРСТУХІЅЈԀԚԜαονικρυχΑΒΕΖΗΙΚΜΝΟΡΤΥΧıɑɡօѡ",
-    "aeopcyxisjhdqwvlkABEKMHOPCTYXISJDQWaovikpuxABEZHIKMNOPTYXiagow",
-)
-# Letters Unicode has no compatibility mapping for, yet everybody reads: small capitals.
-_SMALL_CAPITALS = str.maketrans("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz")
-_LEET = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i", "|": "il", "+": "t"}  # fmt: skip
-_GLYPH = r"A-Za-z013457@$!|+"
+from guardkit.text.letters import fold_characters, fold_look_alikes, marked_letters, without_accents
+
+_LEET = {"0": "o", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i", "+": "t", "6": "g", "8": "b", "9": "g"}  # fmt: skip
+_SIGNS = r"01345-9@$!|+"
+_GLYPH = rf"A-Za-z{_SIGNS}"
+_GAP_SIGNS = r"[ \t.\-_*,/~·]"
+_GAP = r"[ \t]{1,3}|[ \t]?[.\-_*,/~·]{1,3}[ \t]?"
 
 _PLAIN = re.compile(r"[\t\n\r -~]*\Z")
-# A stretch that may not stay as it is, with the plain character before it, which a mark may join.
-_FOREIGN = re.compile(r"[\t\n\r -~]?[^\t\n\r -~]+")
-_WORD = re.compile(r"\w+")
 _SPACED = re.compile(
-    rf"(?<![A-Za-z0-9])[{_GLYPH}](?P<gap>[ \t]|[.\-_*,/~·])[{_GLYPH}](?:(?P=gap)[{_GLYPH}])+(?![A-Za-z0-9])"
+    rf"(?<![A-Za-z0-9])[{_GLYPH}](?P<gap>{_GAP})[{_GLYPH}](?:(?P=gap)[{_GLYPH}])+(?![A-Za-z0-9])"
 )
+_RUN = re.compile(r"([A-Za-z])\1+", re.IGNORECASE)
 _STRETCHED = re.compile(r"([A-Za-z])\1{2,}", re.IGNORECASE)
 _DISGUISED = re.compile(
-    r"([A-Za-z])\1\1|[013457@$!|+][A-Za-z]|[A-Za-z]!*[013457@$|+]", re.IGNORECASE
+    rf"([A-Za-z])\1\1|[{_SIGNS}][A-Za-z]|[A-Za-z]!*[{_SIGNS.replace('!', '')}]", re.IGNORECASE
 )
 # The look-behind keeps a long run of digits from being tried from each of its digits on.
 # Finds whatever the two above may find, in one scan: most texts end here.
 _SUSPECT = re.compile(
-    r"[0-9@$!|+]|([A-Za-z])\1\1|(?<![A-Za-z])[A-Za-z]([ \t.\-_*,/~·])[A-Za-z]\2", re.IGNORECASE
+    rf"[0-9@$!|+]|([A-Za-z])\1\1|(?<![A-Za-z])[A-Za-z]{_GAP_SIGNS}{{1,5}}[A-Za-z]{_GAP_SIGNS}",
+    re.IGNORECASE,
 )
 _TOKEN = re.compile(rf"(?<![{_GLYPH}])[{_GLYPH}]*[A-Za-z][{_GLYPH}]*")
+_ACCENTED = re.compile(
+    rf"[{_GLYPH}\u00c0-\u024f\u1e00-\u1eff]*[\u00c0-\u024f\u1e00-\u1eff][{_GLYPH}\u00c0-\u024f\u1e00-\u1eff]*"
+)
+_MEASURE = re.compile(r"[$+]?\d+[A-Za-z]{1,2}", re.ASCII)  # "100k", "60th", "800m"
 _ENDINGS = ("s", "es", "ed", "er", "ers", "ing", "y", "ly")
 
 _SMALLEST_SPACED_WORD = 3  # letters; "U.K." and "a b" are left alone
-_MOST_STRETCHES = 3  # runs of one letter tried one by one in a word; further ones are squeezed
+_LONGEST_WORD = 30  # letters; longer tokens are only squeezed
+_MOST_DOUBLED = 2  # letters that a stretched word may have twice ("buffoon")
+_MOST_SPELLINGS = 120  # of one token; bounds what a text made to be slow costs
+_MOST_AMBIGUOUS = 3  # ones and bars read as i or l one by one; with more, all alike
+_LEAST_ACCENTS = 2
 _ROUNDS = 4  # each round only shortens the text or turns a digit into a letter
 
 
@@ -68,6 +72,8 @@ class Prompt(Struct, frozen=True):
     """Per character of `text`, where it ends in `original` (exclusive); None as above."""
     invisible: int = 0
     """Invisible characters that were dropped."""
+    context: str = ""
+    """The situation it stands in, in words (`context.describe`); "" for none."""
 
     def to_original(self, start: int, end: int) -> tuple[int, int]:
         """Map a half-open range of `text` to the half-open range of `original` it came from.
@@ -99,12 +105,14 @@ def normalize(text: str, *, words: Container[str] = frozenset()) -> Prompt:
     prompt = Prompt(text, text)
     is_plain = text.isascii() and (text.isprintable() or _PLAIN.match(text) is not None)
     if not is_plain:
-        prompt = _fold_look_alikes(_fold_characters(prompt))
+        prompt = _fold(prompt, words)
     for _ in range(_ROUNDS):
         before = prompt.text
-        if not _SUSPECT.search(before):
+        if not is_plain and not before.isascii():
+            prompt = _rewrite(prompt, _ACCENTED, partial(_bare, prompt=prompt, words=words))
+        if not _SUSPECT.search(prompt.text):
             break
-        if _SPACED.search(before):
+        if _SPACED.search(prompt.text):
             prompt = _rewrite(prompt, _SPACED, lambda match: _join_spaced(match, words))
         if _DISGUISED.search(prompt.text):
             prompt = _rewrite(prompt, _TOKEN, lambda match: _undisguise(match, words))
@@ -122,14 +130,23 @@ def drop(prompt: Prompt, pattern: re.Pattern[str]) -> Prompt:
     return _rewrite(prompt, pattern, lambda _: [])
 
 
-# A piece of new text: (offset in the old text, new character).
-_Piece = tuple[int, str]
+def _fold(prompt: Prompt, words: Container[str]) -> Prompt:
+    """Pass 1: plain characters."""
+    text, starts, ends, invisible = fold_characters(prompt.original)
+    text = fold_look_alikes(text, lambda word: _hides_known(word, words))
+    return replace(prompt, text=text, starts=starts, ends=ends, invisible=invisible)
+
+
+# A piece of new text: (start and end in the old text, new character).
+_Piece = tuple[int, int, str]
+# Stretches of one letter, as half-open ranges.
+_Runs = Sequence[tuple[int, int]]
 
 
 def _rewrite(
     prompt: Prompt, pattern: re.Pattern[str], change: Callable[[re.Match[str]], list[_Piece] | None]
 ) -> Prompt:
-    """Apply `change` to every match; it returns the characters to keep, or None to leave it."""
+    """Apply `change` to every match; it returns the pieces to put there, or None to leave it."""
     pieces: list[_Piece] = []
     at = 0
     for match in pattern.finditer(prompt.text):
@@ -145,129 +162,33 @@ def _rewrite(
     ends = prompt.ends if prompt.ends is not None else range(1, len(prompt.text) + 1)
     return replace(
         prompt,
-        text="".join(character for _, character in pieces),
-        starts=[starts[offset] for offset, _ in pieces],
-        ends=[ends[offset] for offset, _ in pieces],
+        text="".join(character for _, _, character in pieces),
+        starts=[starts[start] for start, _, _ in pieces],
+        ends=[ends[end - 1] for _, end, _ in pieces],
     )
 
 
 def _kept(text: str, start: int, end: int) -> Iterator[_Piece]:
-    return ((offset, text[offset]) for offset in range(start, end))
+    return ((offset, offset + 1, text[offset]) for offset in range(start, end))
 
 
-# --- pass 1: characters -------------------------------------------------------------------------
+# --- accents ------------------------------------------------------------------------------------
 
 
-def _fold_characters(prompt: Prompt) -> Prompt:
-    """NFKC, cluster by cluster so that every output character knows where it came from."""
-    text = prompt.original
-    pieces: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    at = invisible = 0
-    for match in _FOREIGN.finditer(text):
-        # Plain stretches are copied whole: one accent must not make a long text slow.
-        pieces.append(text[at : match.start()])
-        starts += range(at, match.start())
-        ends += range(at + 1, match.start() + 1)
-        for start, end, cluster in _clusters(text, *match.span()):
-            folded = _fold_cluster(cluster)
-            pieces.append(folded)
-            starts += [start] * len(folded)
-            ends += [end] * len(folded)
-        invisible += sum(not _reveal(character) for character in match.group())
-        at = match.end()
-    pieces.append(text[at:])
-    starts += range(at, len(text))
-    ends += range(at + 1, len(text) + 1)
-    return replace(prompt, text="".join(pieces), starts=starts, ends=ends, invisible=invisible)
+def _bare(match: re.Match[str], prompt: Prompt, words: Container[str]) -> list[_Piece] | None:
+    """Take the accents off where they hide a known word.
 
-
-def _clusters(text: str, first: int, last: int) -> Iterator[tuple[int, int, str]]:
-    """Cut `text[first:last]` where Unicode composition cannot reach across.
-
-    Yields:
-        Start, end, and the visible characters between them.
+    One accented letter may be another language's word ("año", "schwül"), so it takes two, counted
+    in what the user typed.
     """
-    start, end, cluster = first, first, ""
-    for offset in range(first, last):
-        # Dropped here, not after NFKC: an invisible character must not keep two marks apart.
-        if not (visible := _reveal(text[offset])):
-            continue
-        if cluster and not _joins_previous(visible):
-            yield start, end, cluster
-            cluster = ""
-        if not cluster:
-            start = offset
-        cluster += visible
-        end = offset + 1
-    if cluster:
-        yield start, end, cluster
-
-
-def _reveal(character: str) -> str:
-    """The visible form of one character; "" when there is none."""
-    code = ord(character)
-    if 0xE0020 <= code <= 0xE007E:  # tag characters smuggle ASCII past a reader: read them
-        return chr(code - 0xE0000)
-    if 0xD800 <= code <= 0xDFFF:
-        return "\N{REPLACEMENT CHARACTER}"
-    if character in "\t\n\r":
-        return character
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs") or code in _BLANKS:
-        return ""
-    return character
-
-
-_BLANKS = {
-    0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0,
-    *range(0xFE00, 0xFE10), *range(0x180B, 0x1810), *range(0xE0100, 0xE01F0), 0xE0001,
-}  # fmt: skip
-
-
-def _joins_previous(character: str) -> bool:
-    """Whether NFKC may compose this character with the one before it."""
-    if unicodedata.category(character) in ("Mn", "Mc", "Me"):
-        return True
-    first = unicodedata.normalize("NFKD", character)[0]
-    return unicodedata.combining(first) != 0 or "\u1161" <= first <= "\u11ff"
-
-
-def _fold_cluster(cluster: str) -> str:
-    folded = unicodedata.normalize("NFKC", cluster).translate(_SMALL_CAPITALS)
-    if len(folded) > 1:
-        folded = "".join(_without_piled_marks(folded))
-    return "".join(visible for c in folded if (visible := _reveal(c)))
-
-
-def _without_piled_marks(folded: str) -> Iterator[str]:
-    """Marks on a Latin letter that no alphabet writes, or on its twin, are decoration, not spelling."""
-    is_latin = False
-    for character in folded:
-        if unicodedata.combining(character) and is_latin:
-            continue
-        if not unicodedata.category(character).startswith("M"):
-            is_latin = "LATIN" in unicodedata.name(character.translate(_LOOK_ALIKES), "")
-        yield character
-
-
-def _fold_look_alikes(prompt: Prompt) -> Prompt:
-    """Fold look-alike letters in words that mix scripts, or when the whole text is in disguise.
-
-    A Russian or Greek sentence holds letters with no Latin twin, so its words stay as they are.
-    """
-    folded = prompt.text.translate(_LOOK_ALIKES)
-    if folded == prompt.text:
-        return prompt
-    if any("\u0370" <= character <= "\u058f" for character in folded):
-        folded = _WORD.sub(_fold_mixed_word, prompt.text)
-    return replace(prompt, text=folded)
-
-
-def _fold_mixed_word(match: re.Match[str]) -> str:
-    word = match.group()
-    has_latin = any(character.isascii() and character.isalpha() for character in word)
-    return word.translate(_LOOK_ALIKES) if has_latin else word
+    token = match.group()
+    start, end = prompt.to_original(*match.span())
+    if token.isascii() or marked_letters(prompt.original[start:end]) < _LEAST_ACCENTS:
+        return None
+    bare = without_accents(token)
+    if not (bare.isascii() and _hides_known(bare, words)):
+        return None
+    return [(at, at + 1, character) for at, character in enumerate(bare, match.start())]
 
 
 # --- pass 2: spaced letters ---------------------------------------------------------------------
@@ -275,32 +196,49 @@ def _fold_mixed_word(match: re.Match[str]) -> str:
 
 def _join_spaced(match: re.Match[str], words: Container[str]) -> list[_Piece] | None:
     """Join letters spelled out one by one; a gap between two known words stays, as a space."""
-    offsets = range(match.start(), match.end(), 2)
-    letters = match.group()[::2]
+    step = len(match["gap"]) + 1
+    offsets = range(match.start(), match.end(), step)
+    letters = match.group()[::step]
     plain = _plain_letters(letters)
-    alphabetic = sum(map(str.isalpha, letters))
-    is_spelled = alphabetic >= _SMALLEST_SPACED_WORD and alphabetic * 2 >= len(letters)
-    if not is_spelled and not (alphabetic and len(plain) > 3 and plain in words):
-        return None
     breaks = _word_breaks(plain, words)
+    is_word = (
+        plain in words and len(plain) > _SMALLEST_SPACED_WORD and any(map(str.isalpha, letters))
+    )
+    if not (is_word or _is_spelled(letters)):
+        return None
+    longest = len(plain) if is_word else _longest_between(breaks, len(plain))
+    if step > 2 and longest <= _SMALLEST_SPACED_WORD:  # "A, B, C" is a list
+        return None
     pieces: list[_Piece] = []
     for index, (offset, letter) in enumerate(zip(offsets, letters, strict=True)):
         if index in breaks:
-            pieces.append((offset - 1, " "))
-        pieces.append((offset, letter))
+            pieces.append((offset - 1, offset, " "))
+        pieces.append((offset, offset + 1, letter))
     return pieces
 
 
+def _is_spelled(letters: str) -> bool:
+    alphabetic = sum(map(str.isalpha, letters))
+    return alphabetic >= _SMALLEST_SPACED_WORD and alphabetic * 2 >= len(letters)
+
+
+def _longest_between(breaks: Collection[int], end: int) -> int:
+    """The length of the longest of the words that the breaks make; 0 without breaks."""
+    edges = [0, *sorted(breaks), end]
+    return max(right - left for left, right in itertools.pairwise(edges)) if breaks else 0
+
+
 def _plain_letters(word: str) -> str:
-    return "".join(_LEET.get(character, character)[0] for character in word.lower())
+    return "".join("i" if one in "1|" else _LEET.get(one, one) for one in word.lower())
 
 
 def _word_breaks(letters: str, words: Container[str]) -> set[int]:
-    """Where to cut a run of letters into the fewest known words; nowhere when it cannot be."""
-    best: list[tuple[int, int] | None] = [(0, 0)]  # per prefix: (words used, start of the last)
+    """Where to cut a run of letters into the fewest, longest known words; nowhere if it cannot be."""
+    # Per prefix: (words used, minus the sum of their squared lengths, start of the last).
+    best: list[tuple[int, int, int] | None] = [(0, 0, 0)]
     for end in range(1, len(letters) + 1):
         options = [
-            (before[0] + 1, start)
+            (before[0] + 1, before[1] - (end - start) ** 2, start)
             for start in range(max(0, end - 20), end)
             if (before := best[start]) is not None and _stands_alone(letters[start:end], words)
         ]
@@ -308,7 +246,7 @@ def _word_breaks(letters: str, words: Container[str]) -> set[int]:
     breaks: set[int] = set()
     at = len(letters)
     while (step := best[at]) is not None and at > 0:
-        at = step[1]
+        at = step[2]
         breaks.add(at)
     return breaks - {0}
 
@@ -324,43 +262,95 @@ def _undisguise(match: re.Match[str], words: Container[str]) -> list[_Piece] | N
     token = match.group()
     if not _DISGUISED.search(token) or _is_known(token.lower(), words):
         return None
-    for spelling in _spellings(token):
-        squeezed = "".join(character for _, character in spelling)
-        if (
-            squeezed != token
-            and _is_plausible(token, squeezed)
-            and _is_known(squeezed.lower(), words)
-        ):
-            return [(match.start() + offset, character) for offset, character in spelling]
-    if not _STRETCHED.search(token):
+    pieces = _find_known(token, words)
+    if pieces is None and _STRETCHED.search(token):
+        pieces = _squeeze(token, [match.span() for match in _STRETCHED.finditer(token)], ())
+    if pieces is None:
         return None
-    return [(match.start() + offset, character) for offset, character in _squeeze(token, ())]
+    at = match.start()
+    return [(at + start, at + end, character) for start, end, character in pieces]
 
 
-def _spellings(token: str) -> Iterator[list[_Piece]]:
-    """Every reading of a token: each leet glyph as a letter, each long run as two or one letters."""
-    stretches = [match.start() for match in _STRETCHED.finditer(token)][:_MOST_STRETCHES]
-    for ones in ("i", "l"):
-        decoded = "".join(
-            (ones if "l" in letters else letters)
-            if (letters := _LEET.get(character))
-            else character
-            for character in token
-        )
-        for reading in (token, decoded):
-            for doubled in itertools.product((True, False), repeat=len(stretches)):
-                yield _squeeze(
-                    reading, [s for s, two in zip(stretches, doubled, strict=True) if two]
-                )
+def _hides_known(token: str, words: Container[str]) -> bool:
+    is_word = _is_known(token.lower().rstrip("!"), words)
+    return is_word or _find_known(token, words) is not None
 
 
-def _squeeze(word: str, doubled: Sequence[int]) -> list[_Piece]:
-    """Cut every run of three or more equal letters to one, or to two where it starts in `doubled`."""
-    dropped: set[int] = set()
-    for match in _STRETCHED.finditer(word):
-        keep = 2 if match.start() in doubled else 1
-        dropped.update(range(match.start() + keep, match.end()))
-    return [(offset, character) for offset, character in enumerate(word) if offset not in dropped]
+def _find_known(token: str, words: Container[str]) -> list[_Piece] | None:
+    """The first spelling of a token that is a known word; "!" at its end may be a letter or not."""
+    if _MEASURE.fullmatch(token):
+        return None
+    for core in dict.fromkeys((token, token.rstrip("!"))):
+        for reading, runs, doubled in itertools.islice(_spellings(core), _MOST_SPELLINGS):
+            word = _squeezed(reading, runs, doubled)
+            if word != core and _is_plausible(core, word) and _is_known(word.lower(), words):
+                pieces = _squeeze(reading, runs, doubled)
+                return [*pieces, *_kept(token, len(core), len(token))]
+    return None
+
+
+def _spellings(token: str) -> Iterator[tuple[str, _Runs, _Runs]]:
+    """Every reading of a token: leet glyphs as letters, each long run as two or one letters.
+
+    Runs of two are kept at first; when that gives no word, they count as stretched.
+
+    Yields:
+        The letters, the runs to cut, and those of them to cut to two.
+    """
+    for reading in filter(str.isalpha, _readings(token)):
+        runs = tuple(match.span() for match in _RUN.finditer(reading))
+        if len(reading) - sum(end - start - 1 for start, end in runs) > _LONGEST_WORD:
+            continue
+        long_runs = tuple((start, end) for start, end in runs if end - start > 2)
+        yield from _choices(reading, long_runs)
+        if runs != long_runs and (long_runs or reading != token):
+            yield from _choices(reading, runs)
+
+
+def _choices(reading: str, runs: _Runs) -> Iterator[tuple[str, _Runs, _Runs]]:
+    for count in range(min(_MOST_DOUBLED, len(runs)), -1, -1):
+        for doubled in itertools.combinations(runs, count):
+            yield reading, runs, doubled
+
+
+def _readings(token: str) -> Iterator[str]:
+    """The token as it is, and with its leet glyphs as letters."""
+    yield token
+    ambiguous = sum(character in "1|" for character in token)
+    if ambiguous > _MOST_AMBIGUOUS:
+        choices = [("i",) * ambiguous, ("l",) * ambiguous]
+    else:
+        choices = list(itertools.product("il", repeat=ambiguous))
+    for choice in choices:
+        ones = iter(choice)
+        yield "".join(next(ones) if one in "1|" else _LEET.get(one, one) for one in token)
+
+
+def _squeezed(word: str, runs: _Runs, doubled: _Runs) -> str:
+    """What `_squeeze` spells."""
+    parts: list[str] = []
+    at = 0
+    for start, end in runs:
+        parts.append(word[at : start + 1 + ((start, end) in doubled)])
+        at = end
+    return "".join(parts) + word[at:]
+
+
+def _squeeze(word: str, runs: _Runs, doubled: _Runs) -> list[_Piece]:
+    """Cut runs of equal letters to one, or to two where `doubled` says so.
+
+    The last letter of a run stands for all that were cut, so that a finding covers them.
+    """
+    pieces: list[_Piece] = []
+    at = 0
+    for start, end in (*runs, (len(word), len(word))):
+        pieces += _kept(word, at, start)
+        first = start + ((start, end) in doubled)
+        if start < end:
+            pieces += _kept(word, start, first)
+            pieces.append((first, end, word[first]))
+        at = end
+    return pieces
 
 
 def _is_known(word: str, words: Container[str]) -> bool:
