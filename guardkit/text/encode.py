@@ -15,6 +15,8 @@ from tokenizers.normalizers import BertNormalizer
 
 Ints = NDArray[np.int64]
 
+_CONTEXT_TOKENS = 64  # chosen: two or three short turns, and half a window of extra work at most
+_CONTEXT_CHARACTERS = 400  # hold 64 tokens of any prose, and fit one window
 _SPECIAL = "["  # in every special token of BERT's; a text that holds it goes to the full tokenizer
 
 
@@ -30,6 +32,8 @@ class Windows:
     """One a window: index of the text it belongs to."""
     encodings: Sequence[Encoding]
     """One a window, as the tokenizer gave it."""
+    shifts: Sequence[int] | None = None
+    """One a window: tokens of context that stand before its text; None where no text has any."""
 
     @property
     def owners(self) -> Ints:
@@ -44,7 +48,8 @@ class Windows:
         """
         offsets = np.zeros((*self.inputs["input_ids"].shape, 2), np.int64)
         for row, encoding in enumerate(self.encodings):
-            offsets[row, : len(encoding.ids)] = encoding.offsets
+            shift = self.shifts[row] if self.shifts else 0
+            offsets[row, shift + 1 : shift + len(encoding.ids)] = encoding.offsets[1:]
         return offsets
 
 
@@ -63,7 +68,7 @@ class Encoder:
         self._tokenizer.no_padding()  # files in the wild carry padding to 128: 4x the cost of a prompt
         self._tokenizer.enable_truncation(max_length=max_tokens, stride=overlap)
         self._plain = _plain_twin(self._tokenizer, max_tokens=max_tokens, overlap=overlap)
-        self._ones = np.ones((1, max_tokens), np.int64)
+        self._ones = np.ones((1, max_tokens + _CONTEXT_TOKENS + 1), np.int64)
         self._ones.flags.writeable = False  # shared by every window
         self._pad_id = self._tokenizer.token_to_id("[PAD]") or 0
 
@@ -71,11 +76,13 @@ class Encoder:
         """The vocabulary's whole words in lower case, which `normalize` undoes disguises towards."""
         return _Vocabulary(self._tokenizer)
 
-    def encode(self, texts: Sequence[str]) -> Windows:
+    def encode(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> Windows:
         """Tokenize texts into one padded batch of windows.
 
         Args:
             texts: Normalised texts; a text longer than a window takes several.
+            contexts: What `context.describe` gave, one a text, "" for none. Its last 64 tokens
+                stand before every window of the text, beyond `max_tokens`: [CLS] context [SEP] text [SEP].
 
         Returns:
             The windows of all texts, in the order of the texts.
@@ -88,15 +95,29 @@ class Encoder:
             for window in (first, *first.overflowing):
                 encodings.append(window)
                 owners.append(index)
-        return Windows(self._inputs(encodings), owners, encodings)
+        if contexts is None or not any(contexts):
+            return Windows(self._inputs([e.ids for e in encodings]), owners, encodings)
+        before = [self._context_ids(context) for context in contexts]
+        rows = [
+            [encoding.ids[0], *before[owner], *encoding.ids[1:]]
+            for owner, encoding in zip(owners, encodings, strict=True)
+        ]
+        shifts = [len(before[owner]) for owner in owners]
+        return Windows(self._inputs(rows), owners, encodings, shifts)
+
+    def _context_ids(self, context: str) -> list[int]:
+        """The last tokens of a context and the separator behind them; nothing for ""."""
+        if not context:
+            return []
+        ids = self._encode(context[-_CONTEXT_CHARACTERS:]).ids
+        return [*ids[1:-1][-_CONTEXT_TOKENS:], ids[-1]]
 
     def _encode(self, text: str) -> Encoding:
         if self._plain is not None and text.isascii() and _SPECIAL not in text:
             return self._plain.encode(text.lower())
         return self._tokenizer.encode(text)
 
-    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, Ints]:
-        rows = [encoding.ids for encoding in encodings]
+    def _inputs(self, rows: Sequence[Sequence[int]]) -> dict[str, Ints]:
         if len(rows) == 1:  # nearly every prompt; nothing to pad
             ones = self._ones[:, : len(rows[0])]  # a numpy fill costs 40 us after a model run
             return {"input_ids": np.array(rows, np.int64), "attention_mask": ones}

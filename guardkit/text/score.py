@@ -58,7 +58,7 @@ class TextScorer:
         self.name = artifact.manifest.name
         self.categories = artifact.manifest.categories
         self.runner = runner
-        self._manifest = artifact.manifest
+        self.manifest = artifact.manifest
         self._encoder = Encoder(
             artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
         )
@@ -81,13 +81,17 @@ class TextScorer:
             RunError: The graph failed or gave unusable output.
             DeadlineError: `stop` fired.
         """
-        return [self._score(prompt, stop) for prompt in prompts]
+        return [self.score_windows(prompt, self.encode(prompt), stop=stop) for prompt in prompts]
 
-    def _score(self, prompt: Prompt, stop: Stop | None) -> Scored:
-        windows = self._encoder.encode([prompt.text])
-        return self._interpret(prompt, windows, self._run(windows.inputs, stop))
+    def encode(self, prompt: Prompt) -> Windows:
+        """The first half of `score`: the tokens of one text, which a fast tier reads too."""
+        return self._encoder.encode([prompt.text], [prompt.context])
 
-    def _run(self, inputs: Arrays, stop: Stop | None) -> Arrays:
+    def score_windows(self, prompt: Prompt, windows: Windows, *, stop: Stop | None) -> Scored:
+        """The second half of `score`, on what `encode` gave; errors as there."""
+        return self._interpret(prompt, windows, self.run(windows.inputs, stop=stop))
+
+    def run(self, inputs: Arrays, *, stop: Stop | None = None) -> Arrays:
         """Run the graph, on a long text in several batches of windows, so that memory stays bounded."""
         count = len(inputs["input_ids"])
         if count <= _MOST_WINDOWS:
@@ -105,17 +109,17 @@ class TextScorer:
         count, length = windows.inputs["input_ids"].shape
         categories = len(self.categories)
         _, logits = checked_output(
-            outputs, "logits", shape=(count, categories), manifest=self._manifest
+            outputs, "logits", shape=(count, categories), manifest=self.manifest
         )
         token_logits, flat = checked_output(
-            outputs, "token_logits", shape=(count, length, categories), manifest=self._manifest
+            outputs, "token_logits", shape=(count, length, categories), manifest=self.manifest
         )
         highest = (max(logits[column::categories]) for column in range(categories))
         values = map(calibrate, highest, self._calibration)
         scores = Scores(dict(zip(self.categories, values, strict=True)))
         if max(flat, default=-math.inf) < self._span_bar:
             return Scored(scores)
-        spans = _spans(prompt, windows, token_logits, self._manifest, self._span_bar)
+        spans = _spans(prompt, windows, token_logits, self.manifest, self._span_bar)
         return Scored(scores, tuple(spans))
 
 
