@@ -23,20 +23,32 @@ def add(verbs: Verbs) -> None:
         kinds,
         "text-safety",
         text="write the int8 artifact with manifest, calibration and parity card",
-        example="guardkit export text-safety --work runs/v1 --data data/text --out exported_models",
+        example="guardkit export text-safety --work runs/v2 --data shared/data --out exported_models",
     )
     text.add_argument("--work", required=True, type=Path, help="what guardkit train left")
-    text.add_argument("--data", required=True, type=Path, help="folder with unified.parquet")
+    text.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        help="folder with text/unified.parquet, multilingual and bias",
+    )
+    text.add_argument("--own", type=Path, default=Path("data"), help="written texts and labels")
     text.add_argument("--out", type=Path, default=Path("exported_models"))
-    text.add_argument("--version", default="0.1.0")
+    text.add_argument("--version", default="0.2.0")
     text.set_defaults(run=run_text_safety)
     card = add_verb(
         kinds,
         "card",
         text="measure text-safety on the validation rows and write its CARD.md",
-        example="guardkit export card --data data/text --fp32 runs/v1/fp32/text-safety",
+        example="guardkit export card --data shared/data --fp32 runs/v2/fp32/text-safety",
     )
-    card.add_argument("--data", required=True, type=Path, help="folder with unified.parquet")
+    card.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        help="folder with text/unified.parquet, multilingual and bias",
+    )
+    card.add_argument("--own", type=Path, default=Path("data"), help="written texts and labels")
     card.add_argument("--models", type=Path, default=Path("exported_models"))
     card.add_argument("--fp32", type=Path, help="the fp32 twin, to measure what int8 costs")
     card.add_argument("--policy", default="text-to-image", help="whose thresholds are reported")
@@ -47,8 +59,10 @@ def run_text_safety(args: argparse.Namespace) -> int:
     """Export the text classifier."""
     _prepare()
     from guardkit.export.text_safety import export_text_safety  # torch: an optional package
+    from guardkit.train.mixture import Folders
 
-    artifact = export_text_safety(args.work, args.data, args.out, version=args.version)
+    folders = Folders(args.data, args.own)
+    artifact = export_text_safety(args.work, folders, args.out, version=args.version)
     print(f"wrote {artifact.path}")
     return 0
 
@@ -57,10 +71,11 @@ def run_card(args: argparse.Namespace) -> int:
     """Measure and write the card."""
     _prepare()
     from guardkit.export.card import write_card  # scikit-learn: an optional package
+    from guardkit.train.mixture import Folders
 
-    path = write_card(
-        args.models / "text-safety", args.data, read_policy(args.policy), fp32=args.fp32
-    )
+    folders = Folders(args.data, args.own)
+    policy = read_policy(args.policy)
+    path = write_card(args.models / "text-safety", folders, policy, fp32=args.fp32)
     print(f"wrote {path}")
     return 0
 

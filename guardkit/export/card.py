@@ -30,10 +30,11 @@ from guardkit.train.data import (
     halves,
     joined,
     known_labels,
-    load_pool,
 )
+from guardkit.train.mixture import Folders, load_mixture
 
 _RESAMPLES = 1000
+_PAIRED_RESAMPLES = 200
 _SEED = 20261123
 _Z = 1.96  # 95 %
 _DEFAULT_THRESHOLD = 0.5  # where no rule of the policy names the category
@@ -68,33 +69,35 @@ class CategoryResult:
     precision: Measured | None
 
 
-def write_card(folder: Path, data: Path, policy: Policy, *, fp32: Path | None = None) -> Path:
+def write_card(folder: Path, folders: Folders, policy: Policy, *, fp32: Path | None = None) -> Path:
     """Measure an artifact and write its `CARD.md`.
 
     Args:
         folder: The artifact.
-        data: The labelled pool.
+        folders: Where the sources lie.
         policy: Its lowest thresholds are the ones reported.
         fp32: The unquantized twin; None leaves the comparison out.
     """
     artifact = load_artifact(folder)
-    first, second = halves(load_pool(data, split="valid"))
+    first, second = halves(load_mixture(folders, split="valid"))
     logits = [logits_of(artifact, half) for half in (first, second)]
     scores = _cross_fitted(logits, (first, second))
-    pool = joined(first, second)
+    pool = joined([first, second])
     thresholds = {category: lowest_threshold(policy, category) for category in CATEGORIES}
     parts = [
         _head(artifact),
         _table(measure_categories(scores, pool, thresholds), policy),
         _harmless(scores, pool, thresholds, policy),
         _by_source(scores, pool),
+        _written(scores, pool, thresholds),
+        _contexts(scores, pool),
     ]
     if fp32 is not None:
         reference = np.concatenate(
             [logits_of(load_artifact(fp32), half) for half in (first, second)]
         )
         parts.append(_int8_cost(np.concatenate(logits), reference, pool, artifact, thresholds))
-    parts += [_training(load_pool(data, split="train")), _LIMITS]
+    parts += [_training(load_mixture(folders, split="train")), _LIMITS]
     path = folder / "CARD.md"
     path.write_text("\n".join(parts))
     return path
@@ -195,8 +198,8 @@ def _head(artifact: Artifact) -> str:
     return f"""# {manifest.name} {manifest.version}
 
 English text to {len(manifest.categories)} scores in [0, 1], and the words that carried them, in one pass.
-MiniLM-L6 (22.7 M parameters, Apache-2.0, sentence-transformers/all-MiniLM-L6-v2) fine-tuned on an open pool,
-dynamic {manifest.precision}, {size:.1f} MB. Made by `guardkit train text-safety` and `guardkit export text-safety`;
+MiniLM-L6 (22.7 M parameters, Apache-2.0, sentence-transformers/all-MiniLM-L6-v2) fine-tuned on an open pool and own texts,
+{manifest.precision} with one activation scale a token, {size:.1f} MB. Made by `guardkit train text-safety` and `guardkit export text-safety`;
 this page by `guardkit export card`, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}.
 
 | category | means |
@@ -213,8 +216,8 @@ def _table(results: Sequence[CategoryResult], policy: Policy) -> str:
     )
     return f"""## Quality
 
-Validation rows of the pool (5 % by hash of the text, never trained on; the same sources as the training rows, so this
-is no independent test). Only rows with a known label count. Threshold: the lowest one of the policy
+Validation rows of every source (5 % of the pool, 10 % of the written texts, by hash; never trained on, but of the same sources
+and writers as the training rows, so this is no independent test: see `bench/RESULTS.md` for the held-out proxies). Only rows with a known label count. Threshold: the lowest one of the policy
 `{policy.policy}`, 0.50 where no rule names the category. In brackets: 95 % intervals.
 
 | category | positive / known | AUPRC | ROC AUC | threshold | recall | precision |
@@ -273,31 +276,97 @@ def _by_source(scores: Floats, pool: Pool) -> str:
 """
 
 
+def _written(scores: Floats, pool: Pool, thresholds: dict[str, float]) -> str:
+    """Each category on its own hand-written texts: positives against the twins that look like them."""
+    known = known_labels(pool)
+    is_written = np.char.startswith(pool.sources.astype(str), "written")
+    lines = []
+    for column, category in enumerate(CATEGORIES):
+        rows = known[:, column] & is_written
+        truth = pool.labels[rows, column] >= 0.5
+        if min(truth.sum(), (~truth).sum()) < 10:
+            continue
+        fired = scores[rows, column] >= thresholds[category]
+        auc = bootstrap(roc_auc_score, truth, scores[rows, column])
+        recall = wilson(int((fired & truth).sum()), int(truth.sum()))
+        wrong = wilson(int((fired & ~truth).sum()), int((~truth).sum()))
+        lines.append(
+            f"| {category} | {int(truth.sum())} / {int(rows.sum())} | {auc} | {recall} | {wrong} |"
+        )
+    table = "\n".join(lines)
+    return f"""## Hand-written texts and their harmless twins
+
+The validation tenth of `data/written`: harmful texts beside harmless ones that share their words and form.
+
+| category | positive / known | ROC AUC | recall | false-positive rate |
+|---|---|---|---|---|
+{table}
+"""
+
+
+def _contexts(scores: Floats, pool: Pool) -> str:
+    """Pairs of one text in two contexts: is the harmful one scored higher, where a label differs?"""
+    by_text: dict[str, list[int]] = {}
+    for row, context in enumerate(pool.contexts):
+        if context:
+            by_text.setdefault(pool.texts[row], []).append(row)
+    right = [
+        bool((scores[one, column] > scores[other, column]) == (pool.labels[one, column] == 1))
+        for one, other in (rows for rows in by_text.values() if len(rows) == 2)
+        for column in range(len(CATEGORIES))
+        if pool.labels[one, column] != pool.labels[other, column]
+        and min(pool.weights[one, column], pool.weights[other, column]) == 1
+    ]
+    return f"""## Context
+
+Texts of the validation tenth that stand in two contexts, one of which makes them harmful: where a category holds in one context
+alone, it scored higher there in {wilson(sum(right), len(right))} of {len(right)} comparisons. A model that ignores the context scores .500.
+"""
+
+
 def _int8_cost(
     int8: Floats, fp32: Floats, pool: Pool, artifact: Artifact, thresholds: dict[str, float]
 ) -> str:
-    known = known_labels(pool)
-    changed = np.zeros(len(pool.texts), bool)
-    differences = []
+    crosses = np.zeros((len(pool.texts), len(CATEGORIES)), bool)
     for column, category in enumerate(CATEGORIES):
         calibration = artifact.manifest.calibration[category]
-        bar = thresholds[category]
-        one = _calibrated(int8[:, column], calibration) >= bar
-        other = _calibrated(fp32[:, column], calibration) >= bar
-        changed |= one != other
-        rows = known[:, column]
-        truth = pool.labels[rows, column] >= 0.5
-        differences.append(
-            average_precision_score(truth, int8[rows, column])
-            - average_precision_score(truth, fp32[rows, column])
-        )
-    share = wilson(int(changed.sum()), len(changed))
+        sides = [
+            _calibrated(x[:, column], calibration) >= thresholds[category] for x in (int8, fp32)
+        ]
+        crosses[:, column] = sides[0] != sides[1]
+    macro = _macro_difference(int8, fp32, pool)
+    some = wilson(int(crosses.any(axis=1).sum()), len(crosses))
+    each = wilson(int(crosses.sum()), crosses.size)
     return f"""## What int8 costs
 
-On the same rows, int8 minus fp32: macro AUPRC {np.mean(differences):+.4f}
-(lowest category {min(differences):+.4f}, highest {max(differences):+.4f}); at least one category crosses
-its threshold on {share} of {len(changed)} rows.
+On the same rows, int8 minus fp32: macro AUPRC {macro.value:+.4f} [{macro.low:+.4f}, {macro.high:+.4f}] (paired bootstrap
+over rows). A category changes sides of its threshold in {each} of the {crosses.size} pairs of row and category; at least one
+does on {some} of the {len(crosses)} rows.
 """
+
+
+def _macro_difference(int8: Floats, fp32: Floats, pool: Pool) -> Measured:
+    """Mean over categories of the difference in AUPRC, with a paired bootstrap over rows."""
+    known = known_labels(pool)
+    truth = pool.labels >= 0.5
+    rng = np.random.default_rng(_SEED)
+
+    def difference(rows: NDArray[np.int64]) -> float:
+        differences = []
+        for column in range(len(CATEGORIES)):
+            kept = rows[known[rows, column]]
+            if truth[kept, column].any():
+                one, other = (
+                    average_precision_score(truth[kept, column], x[kept, column])
+                    for x in (int8, fp32)
+                )
+                differences.append(one - other)
+        return float(np.mean(differences))
+
+    count = len(pool.texts)
+    draws = [difference(rng.integers(0, count, count)) for _ in range(_PAIRED_RESAMPLES)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Measured(difference(np.arange(count)), float(low), float(high))
 
 
 def _training(pool: Pool) -> str:
@@ -305,8 +374,9 @@ def _training(pool: Pool) -> str:
     rows = "\n".join(f"| {name} | {count} |" for name, count in zip(names, counts, strict=True))
     return f"""## Trained on
 
-{len(pool.texts)} English training rows of an openly licensed pool, drawn with fixed rates; sources under use-restricted
-licences (OpenRAIL++) are left out. Licences: `THIRD_PARTY.md`.
+{len(pool.texts)} English training rows, drawn with fixed rates. `written-*` were written for guardkit, and part of the pool was
+labelled again, by language-model agents under the rules in `data/README.md`; sources under use-restricted licences (OpenRAIL++)
+are left out. Licences: `THIRD_PARTY.md`.
 
 | source | rows |
 |---|---|
@@ -317,14 +387,14 @@ licences (OpenRAIL++) are left out. Licences: `THIRD_PARTY.md`.
 _LIMITS = """## Limits
 
 - English only. Text in another language gets scores that mean little; nothing says so yet.
-- Thin categories: self-harm, threat and violence were learned from few positives, most of them image prompts and short
-  requests. First-person crisis texts and long stories were hardly seen. Do not rely on self-harm to find people at risk.
-- Negatives of sexual, violence, self-harm and illicit are mostly captions, benign prompts and civil comments.
-- Mentions of groups, quoted or countered hate, and reclaimed words are flagged more often than they should be.
-- Jailbreaks, bias, privacy and public figures are not scored.
+- Self-harm, violence, sexual, illicit, bias and jailbreak were learned largely from texts written for this purpose, few of
+  them longer than 120 words. Do not rely on self-harm alone to find people at risk.
+- `shocking`, privacy and public figures are not scored.
+- A context (speaker, listener, situation, earlier turns) is read as words before the text, its last 64 tokens; it was learned
+  from 172 contrast pairs and moves a score where it is plain, not where it takes inference.
 - Texts longer than 128 tokens are scored in windows of 128 that overlap by 32; the highest window counts.
 - Not measured: dialects, code-mixed text, texts by children, any language but English.
-- Labels are the judgement of crowds of several projects and disagree between them.
+- Labels are the judgement of crowds of several projects, and of language-model agents, and disagree between them.
 
 Licence of the weights: Apache-2.0.
 """

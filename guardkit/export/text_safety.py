@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
@@ -31,30 +33,34 @@ from guardkit.artifacts import (
     load_artifact,
 )
 from guardkit.errors import InputError
-from guardkit.export.to_onnx import export_onnx, quantize_int8
+from guardkit.export.quantize import quantize_int8, with_token_scales
+from guardkit.export.to_onnx import export_onnx
 from guardkit.export.verify import FILE as PARITY_FILE
 from guardkit.export.verify import TEXTS, ParityCard, outputs_of
 from guardkit.runtime.base import open_runner
+from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
 from guardkit.text.score import TextScorer
-from guardkit.train.classifier import Settings, load_trained
-from guardkit.train.data import CATEGORIES, Pool, load_pool
+from guardkit.train.classifier import SafetyModel, Settings, batches, encode_pool, load_trained
+from guardkit.train.data import CATEGORIES, Pool
+from guardkit.train.mixture import Folders, load_mixture
 
 _log = logging.getLogger(__name__)
 
 NAME = "text-safety"
 _MODEL, _TOKENIZER = "1/model.onnx", "1/tokenizer.json"
 _IDENTITY = {category: Calibration(1.0, 0.0) for category in CATEGORIES}
+_SCALE_TEXTS = 512  # training texts that set how int8 evens out the channels
 # Parity is held to what was found when the card was made, with room for another processor's kernels.
 _ROOM = 1.5
 
 
-def export_text_safety(work: Path, data: Path, out: Path, *, version: str) -> Artifact:
+def export_text_safety(work: Path, folders: Folders, out: Path, *, version: str) -> Artifact:
     """Write the artifact `text-safety` from a training's folder.
 
     Args:
         work: What `guardkit train text-safety` left.
-        data: The labelled pool; its validation rows calibrate the scores.
+        folders: Where the sources lie; their validation rows calibrate the scores.
         out: The folder that holds artifacts.
         version: Version of the artifact.
 
@@ -67,8 +73,9 @@ def export_text_safety(work: Path, data: Path, out: Path, *, version: str) -> Ar
     (folder / "1").mkdir(parents=True, exist_ok=True)
     fp32 = work / "fp32" / NAME
     (fp32 / "1").mkdir(parents=True, exist_ok=True)
-    export_onnx(load_trained(work), fp32 / _MODEL)
-    quantize_int8(fp32 / _MODEL, folder / _MODEL)
+    model = load_trained(work)
+    export_onnx(model, fp32 / _MODEL)
+    _export_int8(model, work, folders, folder / _MODEL)
     for target in (fp32, folder):
         _write_tokenizer(work / "tokenizer.json", target / _TOKENIZER)
         (target / "labels.txt").write_text("\n".join(CATEGORIES) + "\n")
@@ -76,11 +83,29 @@ def export_text_safety(work: Path, data: Path, out: Path, *, version: str) -> Ar
     artifact = _write_manifest(folder, version, "int8", _IDENTITY)
     _write_parity(artifact, reference)
     artifact = _write_manifest(folder, version, "int8", _IDENTITY)
-    pool = load_pool(data, split="valid")
+    pool = load_mixture(folders, split="valid")
     calibration = fit_calibration(logits_of(artifact, pool), pool)
     (folder / "config.pbtxt").write_text(config_pbtxt(artifact.manifest))
     _write_manifest(fp32, version, "fp32", calibration)
     return _write_manifest(folder, version, "int8", calibration)
+
+
+def _export_int8(model: SafetyModel, work: Path, folders: Folders, out: Path) -> None:
+    """Rewrite the linear layers for int8, by what they see on training texts, and quantize them."""
+    settings = Settings(batch=16)
+    encoder = Encoder(
+        (work / "tokenizer.json").read_bytes(),
+        max_tokens=settings.max_tokens,
+        overlap=settings.overlap,
+    )
+    pool = load_mixture(folders, split="train")
+    rows = np.random.default_rng(settings.seed).permutation(len(pool.texts))[:_SCALE_TEXTS]
+    seen = batches(encode_pool(pool.take(rows), encoder), settings, epoch=0)
+    rewritten = with_token_scales(model, ((b.input_ids, b.attention_mask) for b in seen))
+    with tempfile.TemporaryDirectory() as scratch:
+        graph = Path(scratch) / "rewritten.onnx"
+        export_onnx(rewritten, graph)
+        quantize_int8(graph, out)
 
 
 def logits_of(artifact: Artifact, pool: Pool) -> NDArray[np.float64]:
@@ -88,8 +113,9 @@ def logits_of(artifact: Artifact, pool: Pool) -> NDArray[np.float64]:
     scorer = TextScorer(artifact, open_runner(artifact, RunnerOptions(threads=1)))
     words = scorer.words()
     values = np.empty((len(pool.texts), len(scorer.categories)))
-    for row, text in enumerate(pool.texts):
-        (scored,) = scorer.score([normalize(text, words=words)])
+    for row, (text, context) in enumerate(zip(pool.texts, pool.contexts, strict=True)):
+        prompt = replace(normalize(text, words=words), context=context)
+        (scored,) = scorer.score([prompt])
         values[row] = list(scored.scores.values())
     scales = np.array([artifact.manifest.calibration[c].scale for c in scorer.categories])
     shifts = np.array([artifact.manifest.calibration[c].shift for c in scorer.categories])

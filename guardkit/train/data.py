@@ -32,6 +32,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "violence": ("violence",),
     "self-harm": ("self_harm",),
     "illicit": ("illicit",),
+    "jailbreak": (),  # the pool has neither; `attacks`, `stereotypes` and `written` do
+    "bias": (),
 }
 CATEGORIES = tuple(COLUMNS)
 HARMLESS_SOURCES = ("benign_prompts", "coco_captions", "diffusiondb_benign")
@@ -51,6 +53,7 @@ _RARE = ("threat", "harassment", "sexual", "violence", "self-harm", "illicit", "
 _RARE_RATE = 2.5  # chosen: more repeats let the model learn the rows by heart
 _IMPLIED_TRUST = 0.5
 _ASSUMED_TRUST = 0.25
+_NO_JAILBREAK_TRUST = 0.5  # nobody looked, but comments and captions talk to no model
 _CIVIL = 0.1  # toxicity at or below this counts as civil
 # Texts without words: nobody labels them, users send them, and a model never shown one guesses.
 _WORDLESS = (
@@ -67,7 +70,7 @@ _WORDLESS = (
     "\u2764",
     "\U0001f389 \U0001f389",
 )
-_WORDLESS_COPIES = 4
+_WORDLESS_RATE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Pool:
     """f32 [rows]: how often a row is drawn, relative to others."""
     spans: list[list[tuple[int, int]] | None]
     """Half-open toxic character ranges where annotators marked them, else None."""
+    contexts: list[str]
+    """What `text.context.describe` gave for each text; "" for none."""
 
     def take(self, rows: NDArray[np.int64]) -> Pool:
         """Keep the given rows, in the given order."""
@@ -94,18 +99,50 @@ class Pool:
             sources=self.sources[rows],
             rates=self.rates[rows],
             spans=[self.spans[row] for row in rows],
+            contexts=[self.contexts[row] for row in rows],
         )
 
 
-def joined(first: Pool, second: Pool) -> Pool:
-    """Both pools, the first one's rows first."""
+def joined(pools: Sequence[Pool]) -> Pool:
+    """All pools as one, rows in their order."""
     return Pool(
-        texts=first.texts + second.texts,
-        labels=np.concatenate([first.labels, second.labels]),
-        weights=np.concatenate([first.weights, second.weights]),
-        sources=np.concatenate([first.sources, second.sources]),
-        rates=np.concatenate([first.rates, second.rates]),
-        spans=first.spans + second.spans,
+        texts=[text for pool in pools for text in pool.texts],
+        labels=np.concatenate([pool.labels for pool in pools]),
+        weights=np.concatenate([pool.weights for pool in pools]),
+        sources=np.concatenate([pool.sources for pool in pools]),
+        rates=np.concatenate([pool.rates for pool in pools]),
+        spans=[spans for pool in pools for spans in pool.spans],
+        contexts=[context for pool in pools for context in pool.contexts],
+    )
+
+
+def labelled(
+    texts: Sequence[str],
+    labels: Floats,
+    *,
+    source: str,
+    rate: float,
+    weights: Floats | None = None,
+    contexts: Sequence[str] | None = None,
+) -> Pool:
+    """A pool of one source, every label known unless `weights` says otherwise.
+
+    Args:
+        texts: The texts.
+        labels: f32 [texts, categories].
+        source: One word for where they come from.
+        rate: How often a row is drawn, relative to others.
+        weights: f32 [texts, categories]; all 1 when left out.
+        contexts: One a text; none when left out.
+    """
+    return Pool(
+        texts=list(texts),
+        labels=labels,
+        weights=np.ones_like(labels) if weights is None else weights,
+        sources=np.full(len(texts), source),
+        rates=np.full(len(texts), rate, np.float32),
+        spans=[None] * len(texts),
+        contexts=[""] * len(texts) if contexts is None else list(contexts),
     )
 
 
@@ -144,22 +181,14 @@ def load_pool(folder: Path, *, split: str, language: str = "en") -> Pool:
         sources=sources,
         rates=_rates(labels, weights, sources),
         spans=[marked.get(text) for text in texts],
+        contexts=[""] * len(texts),
     )
 
 
-def with_wordless(pool: Pool) -> Pool:
-    """Add the wordless texts, all harmless, for training."""
-    texts = list(_WORDLESS) * _WORDLESS_COPIES
-    shape = (len(texts), len(CATEGORIES))
-    wordless = Pool(
-        texts=texts,
-        labels=np.zeros(shape, np.float32),
-        weights=np.ones(shape, np.float32),
-        sources=np.full(len(texts), "wordless"),
-        rates=np.ones(len(texts), np.float32),
-        spans=[None] * len(texts),
-    )
-    return joined(pool, wordless)
+def wordless() -> Pool:
+    """Texts without words, all harmless."""
+    shape = (len(_WORDLESS), len(CATEGORIES))
+    return labelled(_WORDLESS, np.zeros(shape, np.float32), source="wordless", rate=_WORDLESS_RATE)
 
 
 def known_labels(pool: Pool) -> NDArray[np.bool_]:
@@ -178,6 +207,8 @@ def halves(pool: Pool) -> tuple[Pool, Pool]:
 
 def _merge(columns: dict[str, NDArray[np.float32]], names: Sequence[str]) -> Floats:
     """The largest known value of some columns; NaN where none is known."""
+    if not names:
+        return np.full(len(columns["text"]), np.nan, np.float32)
     merged = columns[names[0]].astype(np.float32)
     for name in names[1:]:
         merged = np.fmax(merged, columns[name].astype(np.float32))
@@ -206,6 +237,9 @@ def _fill_implied(known: Floats) -> tuple[Floats, Floats]:
     implied[:, rude] = True
     weights[blank & is_civil & implied] = _IMPLIED_TRUST
     weights[blank & is_civil & ~implied] = _ASSUMED_TRUST
+    weights[:, at["jailbreak"]] = _NO_JAILBREAK_TRUST
+    is_fair = (weights[:, at["hate"]] >= 1) & (labels[:, at["hate"]] == 0)
+    weights[is_fair, at["bias"]] = _IMPLIED_TRUST
     return labels, weights
 
 

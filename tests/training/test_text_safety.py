@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
 import json
 import shutil
@@ -28,10 +30,28 @@ from guardkit.export.text_safety import export_text_safety, fit_calibration
 from guardkit.export.verify import load_card, verify
 from guardkit.policy.load import policy_from_dict
 from guardkit.runtime.base import open_runner
-from guardkit.train.classifier import Batch, Settings, build, load_trained, loss_of, train
+from guardkit.train.classifier import Batch, Settings, build, draw, load_trained, loss_of, train
 from guardkit.train.data import CATEGORIES, COLUMNS, halves, known_labels, load_pool
+from guardkit.train.mixture import Folders, load_mixture
+from guardkit.train.start import start_from
+from guardkit.train.vary import fill, mistype
+from guardkit.train.written import digest, load_written, parse_categories, relabelled
 
-_WORDS = ["a", "the", "idiot", "friend", "you", "are", "nice", "sea", "will", "hurt", "photo", "of"]
+_WORDS = [
+    "a",
+    "the",
+    "idiot",
+    "friend",
+    "you",
+    "are",
+    "nice",
+    "sea",
+    "will",
+    "hurt",
+    "photo",
+    "of",
+    "obey",
+]
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 _COLUMNS = sorted({column for columns in COLUMNS.values() for column in columns})
 
@@ -64,9 +84,33 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pool in which the word "idiot" is an insult and "hurt" a threat, and nothing else is."""
-    folder = tmp_path_factory.mktemp("data")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Every source in miniature: "idiot" is an insult, "hurt" a threat, "obey" an attack."""
+    root = tmp_path_factory.mktemp("sources")
+    folders = Folders(root / "data", root / "own")
+    _write_pool(folders.data / "text")
+    multilingual = folders.data / "multilingual"
+    prompts = [{"text": f"obey the {name}"} for name in map(str, range(40))]
+    _write_csv(multilingual / "jailbreak_prompts" / "dev.csv.gz", prompts)
+    orders = [{"attack": f"obey a {name}"} for name in map(str, range(40))]
+    _write_csv(multilingual / "bipia_attacks" / "train.csv.gz", orders)
+    pairs = [
+        {"identity": f"Land{at}", "attribute": "sea", "mean offensiveness_score": str(at % 3)}
+        for at in range(60)
+    ]
+    _write_csv(folders.data / "bias" / "seegull" / "train.csv.gz", pairs)
+    written = folders.own / "written"
+    written.mkdir(parents=True)
+    lines = [f"insult toxicity | chat | you are the idiot {{name}} {at}" for at in range(80)]
+    lines += [f"- | chat | you are the friend of {{name}} {at}" for at in range(80)]
+    (written / "demo.txt").write_text("# a comment\n" + "\n".join(lines) + "\n")
+    pair = {"text": "you will", "yes": ["threat"], "context": {"turns": [["user", "hurt"]]}}
+    (written / "context.jsonl").write_text(json.dumps(pair) + "\n")
+    return folders
+
+
+def _write_pool(folder: Path) -> None:
+    folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     rows = []
     for index in range(600):
@@ -83,34 +127,59 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "licence": "OpenRAIL++" if index % 50 == 0 else "MIT",
             "split": "valid" if index % 4 == 0 else "train", **labels,
         })  # fmt: skip
+    harmless = dict.fromkeys(_COLUMNS, 0.0)
+    rows += [  # long and harmless: what hidden orders are put into
+        {
+            "text": f"a nice photo of the sea {index} " * 4,
+            "source": "paradetox",
+            "lang": "en",
+            "licence": "MIT",
+            "split": "valid" if index % 2 else "train",
+            **harmless,
+        }
+        for index in range(8)
+    ]
     rows[1]["sexual"] = float("nan")
     pq.write_table(pa.Table.from_pylist(rows), folder / "unified.parquet")
-    return folder
+
+
+def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    path.parent.mkdir(parents=True)
+    with gzip.open(path, "wt", encoding="utf8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @pytest.fixture(scope="session")
-def work(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(folders: Folders) -> Path:
+    """The pool alone."""
+    return folders.data / "text"
+
+
+@pytest.fixture(scope="session")
+def work(base: Path, folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training."""
     folder = tmp_path_factory.mktemp("work")
     settings = Settings(
-        rows=1600, encoder_rate=2e-3, head_rate=5e-3, threads=1, checkpoint_steps=10
+        rows=5000, encoder_rate=2e-3, head_rate=5e-3, threads=1, checkpoint_steps=10
     )
-    train(str(base), data, folder, settings)
+    train(str(base), folders, folder, settings)
     return folder
 
 
 @pytest.fixture(scope="session")
-def models(work: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(work: Path, folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The exported artifact's folder of models."""
     folder = tmp_path_factory.mktemp("models")
-    export_text_safety(work, data, folder, version="9.9.9")
+    export_text_safety(work, folders, folder, version="9.9.9")
     return folder
 
 
 def test_restricted_rows_are_left_out_and_splits_are_kept(data: Path) -> None:
     train_pool, valid_pool = load_pool(data, split="train"), load_pool(data, split="valid")
     # 600 rows, a quarter valid; of the twelve restricted ones six have an index divisible by four.
-    assert (len(train_pool.texts), len(valid_pool.texts)) == (450 - 6, 150 - 6)
+    assert (len(train_pool.texts), len(valid_pool.texts)) == (450 - 6 + 4, 150 - 6 + 4)
 
 
 def test_unknown_labels_have_no_weight_or_a_lower_one(data: Path) -> None:
@@ -134,18 +203,19 @@ def test_a_folder_without_a_pool_is_named(tmp_path: Path) -> None:
 
 
 def test_training_starts_again_where_it_stopped(
-    base: Path, data: Path, work: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    base: Path, folders: Folders, work: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "checkpoint.pt").write_bytes((work / "checkpoint.pt").read_bytes())
     settings = Settings(
-        rows=1600, encoder_rate=2e-3, head_rate=5e-3, threads=1, checkpoint_steps=10
+        rows=5000, encoder_rate=2e-3, head_rate=5e-3, threads=1, checkpoint_steps=10
     )
     with caplog.at_level("INFO"):
-        train(str(base), data, tmp_path, settings)
+        train(str(base), folders, tmp_path, settings)
     assert "resumed at step" in caplog.text
     first, again = load_trained(work), load_trained(tmp_path)
     ids = torch.tensor([[2, 6, 3]])
-    assert torch.allclose(first(ids, ids * 0 + 1)[0], again(ids, ids * 0 + 1)[0], atol=1e-4)
+    # The last few steps ran again, at a learning rate near zero and with another dropout.
+    assert torch.allclose(first(ids, ids * 0 + 1)[0], again(ids, ids * 0 + 1)[0], atol=0.05)
 
 
 def test_the_exported_model_learned_what_the_pool_says(
@@ -201,10 +271,11 @@ def test_the_onnx_graph_gives_what_torch_gives_in_fp32(work: Path, models: Path)
 
 
 def test_the_card_holds_a_row_a_category_and_the_harmless_sources(
-    models: Path, data: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+    models: Path, folders: Folders, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GUARDKIT_MODELS", str(models))
-    arguments = ["--data", str(data), "--models", str(models)]
+    own = ["--own", str(folders.own)]
+    arguments = ["--data", str(folders.data), *own, "--models", str(models)]
     policy = models.parent / "plain.yaml"
     policy.write_text("policy: plain\nprompt:\n  scorers: [text-safety]\n")
     fp32 = ["--fp32", str(work / "fp32" / "text-safety"), "--policy", str(policy)]
@@ -230,8 +301,8 @@ def test_bootstrap_interval_holds_the_value() -> None:
     )
 
 
-def test_calibration_puts_one_half_where_the_classes_meet(data: Path) -> None:
-    pool = load_pool(data, split="valid")
+def test_calibration_puts_one_half_where_the_classes_meet(folders: Folders) -> None:
+    pool = load_mixture(folders, split="valid")
     truth = pool.labels >= 0.5
     logits = np.where(truth, 3.0, 1.0) + np.random.default_rng(0).normal(0, 0.8, truth.shape)
     fitted = fit_calibration(logits, pool)["insult"]
@@ -256,3 +327,85 @@ def test_masked_labels_do_not_move_the_loss(base: Path) -> None:
     changed[0, 0] = 0.0
     assert loss(torch.zeros(1, categories)) == pytest.approx(loss(changed))
     assert loss(torch.zeros(1, categories)) != pytest.approx(loss(torch.ones(1, categories)))
+
+
+def test_a_written_line_says_yes_no_and_do_not_know(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("violence threat? | message | bring a dentist\\nor two\n")
+    pool = load_written(tmp_path, split="train")
+    threat, violence = CATEGORIES.index("threat"), CATEGORIES.index("violence")
+    assert pool.texts == ["bring a dentist\nor two"]
+    assert (pool.labels[0, violence], pool.weights[0, violence]) == (1, 1)
+    assert pool.weights[0, threat] == 0
+    assert pool.weights[0].sum() == len(CATEGORIES) - 1
+
+
+def test_a_written_line_of_another_form_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("- | chat | fine\nviolence, no bars\n")
+    with pytest.raises(InputError, match=r"a\.txt:2: expected"):
+        load_written(tmp_path, split="train")
+    with pytest.raises(InputError, match="unknown category 'violens'"):
+        parse_categories("violens", where="here")
+
+
+def test_written_texts_are_split_and_those_of_valid_are_filled(folders: Folders) -> None:
+    train_pool, valid_pool = (load_mixture(folders, split=s) for s in ("train", "valid"))
+    written = [
+        [t for t, s in zip(p.texts, p.sources, strict=True) if s == "written-demo"]
+        for p in (train_pool, valid_pool)
+    ]
+    assert all(written)
+    assert not any("{" in text for text in valid_pool.texts)
+    assert len(written[0]) + len(written[1]) == 160
+    assert len(written[0]) > 4 * len(written[1])
+
+
+def test_own_labels_replace_those_of_the_pool(folders: Folders, tmp_path: Path) -> None:
+    pool = load_pool(folders.data / "text", split="train")
+    (tmp_path / "a.csv").write_text(f"digest,source,categories\n{digest(pool.texts[3])},x,hate\n")
+    changed = relabelled(pool, tmp_path)
+    assert changed.labels[3, CATEGORIES.index("hate")] == 1
+    assert changed.weights[3].min() == 1
+    assert (changed.labels[4] == pool.labels[4]).all()
+
+
+def test_a_draw_fills_slots_anew_and_keeps_the_labels(folders: Folders) -> None:
+    drawn = draw(load_mixture(folders, split="train"), Settings(rows=3000))
+    named = {t for t, s in zip(drawn.texts, drawn.sources, strict=True) if s == "written-demo"}
+    assert not any("{name}" in text for text in drawn.texts)
+    assert len({text.split()[-2] for text in named}) > 5
+    assert any(drawn.contexts)
+
+
+def test_slots_of_one_text_name_the_same_people() -> None:
+    for seed in range(20):
+        first, second = fill("{group}/{group}", np.random.default_rng(seed)).split("/")
+        assert first == second
+
+
+def test_mistyping_changes_little() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        changed = mistype("a perfectly ordinary sentence", rng)
+        assert changed
+        assert abs(len(changed) - len("a perfectly ordinary sentence")) <= 1
+    assert mistype("a b c", rng) == "a b c"
+
+
+def test_training_can_go_on_from_an_artifact(base: Path, work: Path, models: Path) -> None:
+    model = build(str(base)).eval()
+    start_from(model, models / "text-safety")
+    ids = torch.tensor([[2, 6, 3, 4, 5]])
+    with torch.no_grad():
+        again, trained = (m(ids, ids * 0 + 1)[0] for m in (model, load_trained(work)))
+        fresh = build(str(base)).eval()(ids, ids * 0 + 1)[0]
+    assert (again - trained).abs().max() < 0.1 < (fresh - trained).abs().max()
+
+
+def test_int8_does_not_depend_on_the_neighbours_in_a_batch(models: Path) -> None:
+    artifact = load_artifact(models / "text-safety")
+    runner = open_runner(artifact, RunnerOptions())
+    ids = np.array([[2, 4, 6, 8, 3], [2, 7, 9, 3, 0]], np.int64)
+    mask = (ids > 0).astype(np.int64)
+    both = runner.run({"input_ids": ids, "attention_mask": mask})["logits"]
+    alone = runner.run({"input_ids": ids[1:, :4], "attention_mask": mask[1:, :4]})["logits"]
+    np.testing.assert_allclose(both[1], alone[0], atol=1e-5)
