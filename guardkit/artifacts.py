@@ -60,6 +60,17 @@ class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """A token whose score is at least this carries the category."""
 
 
+class Fitted(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the bounds of a fast tier were chosen for; beside anything else they promise nothing."""
+
+    model: str
+    """`name@version` of the full model."""
+    scores_digest: Digest
+    """Its `Manifest.scores_digest`."""
+    thresholds: dict[str, float]
+    """Category -> the lowest threshold the bounds hold for."""
+
+
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """What an artifact holds: the typed content of `manifest.json`."""
 
@@ -67,7 +78,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     version: str
     task: str
-    """`text-scores` is the one task of this version."""
+    """`text-scores`, or `text-clears`: a fast tier, which reads another model's tokens."""
     precision: str
     """`fp32`, `fp16` or `int8`."""
     licence: str
@@ -80,11 +91,24 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """Relative path -> digest; every file the SDK reads is listed."""
     text: TextOptions | None = None
     model: str = "1/model.onnx"
+    clears: dict[str, Annotated[float, Meta(ge=0, le=1)]] = {}
+    """Of a fast tier: category -> bound; it clears a text whose scores are all below theirs."""
+    fitted: Fitted | None = None
+    """Of a fast tier: what `clears` was chosen for."""
 
     @property
     def id(self) -> str:
         """`name@version`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def scores_digest(self) -> str:
+        """SHA-256 of all that a text's scores depend on: graph, tokenizer, windows, calibration."""
+        files = [self.files[self.model].sha256]
+        if self.text:
+            files.append(self.files[self.text.tokenizer].sha256)
+        parts = (files, self.categories, self.calibration, self.text)
+        return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
 class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -96,6 +120,8 @@ class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Threads of one run; 1 suits a web server, where requests are the parallelism."""
     path: str | None = None
     """The artifact's folder, relative to the policy file, when it is not in a usual place."""
+    cascade: bool = True
+    """Whether a fast tier fitted to this model, where there is one, may clear texts before it."""
 
 
 class Artifact(Struct, frozen=True):
@@ -220,6 +246,12 @@ def _check_manifest(manifest: Manifest, file: Path) -> None:
     if text and text.overlap >= text.max_tokens - _SPECIAL_TOKENS:
         raise ManifestError(
             f"{file}: windows of {text.max_tokens} tokens cannot overlap by {text.overlap}."
+        )
+    bounded = manifest.fitted.thresholds.keys() if manifest.fitted else set()
+    if manifest.clears.keys() != bounded or not bounded <= set(manifest.categories):
+        raise ManifestError(
+            f"{file}: clears {list(manifest.clears)}, fitted for {list(bounded)}. Expected the same "
+            f"categories, of {list(manifest.categories)}."
         )
     escaping = [
         name for name in manifest.files if ".." in Path(name).parts or Path(name).is_absolute()

@@ -37,6 +37,7 @@ from guardkit.runtime.deadline import DeadlineRunner
 from guardkit.steps import BLOCKLIST
 from guardkit.taxonomy import Stage
 from guardkit.text.blocklist import Blocklist
+from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import EDITORS, Editor, shift
 from guardkit.text.measure import Measurer
 from guardkit.text.score import Scorer, TextScorer
@@ -77,11 +78,12 @@ class Guard:
         self.policy = policy
         self._editors: Mapping[str, Editor] = {**EDITORS, **(editors or {})}
         opened = _open_scorers(policy, {scorer.name: scorer for scorer in scorers})
-        models = [one for one in opened.values() if isinstance(one, TextScorer)]
-        self._models = tuple(f"{m.runner.info.name}@{m.runner.info.version}" for m in models)
-        self._info = tuple(model.runner.info for model in models)
+        cascade = open_cascade(policy, opened)
+        runners = runners_of(opened, cascade)
+        self._models = {tier: tuple(one.info.id for one in used) for tier, used in runners.items()}
+        self._info = tuple(dict.fromkeys(one.info for used in runners.values() for one in used))
         self._policy_id = policy.id
-        self._measurer = Measurer(policy, opened)
+        self._measurer = Measurer(policy, opened, cascade)
         self._threads = DeadlineRunner()
         limit_ms = policy.timeout_ms
         self._watchdog = None if limit_ms is None else Watchdog(limit_ms / 1000)
@@ -110,7 +112,7 @@ class Guard:
 
         Args:
             text: What the user typed; any string.
-            context: Counts where a rule of the policy names it.
+            context: The situation; the models read it, and a rule may name it.
 
         Raises:
             InputError: `text` is not a str, or the policy has no prompt stage.
@@ -180,7 +182,7 @@ class Guard:
         return replace(
             decision,
             policy_id=self._policy_id,
-            models=self._models,
+            models=self._models[decision.tier],
             timings_ms=clock.end(),
             **self._enforcement(decision, text),
         )
@@ -211,7 +213,7 @@ class Guard:
 
     def _decide_and_edit(self, check: _Check) -> Decision:
         """Steps 2 to 5."""
-        decision, spans = self._decide(check, check.text)
+        decision, spans = self._decide(check, check.text, quick=may_clear(check.policy))
         if decision.fired:
             categories = {fired.category for fired in decision.fired}
             found = tuple(sorted(span for span in spans if span.category in categories))
@@ -225,8 +227,10 @@ class Guard:
             return _after_edit(decision, check.policy, "edits are limited to 0")
         return self._edit(decision, check, editors)
 
-    def _decide(self, check: _Check, text: str) -> tuple[Decision, Sequence[Span]]:
-        measured = self._measurer.measure(check.policy, text, check.clock)
+    def _decide(self, check: _Check, text: str, *, quick: bool) -> tuple[Decision, list[Span]]:
+        measured = self._measurer.measure(
+            check.policy, text, check.clock, context=check.context, quick=quick
+        )
         decision = decide(
             self.policy,
             check.stage,
@@ -235,7 +239,7 @@ class Guard:
             failed=measured.failed,
             late=measured.late,
         )
-        return decision, measured.spans
+        return replace(decision, tier=measured.tier), measured.spans
 
     def _edit(self, decision: Decision, check: _Check, editors: Sequence[_EditorRun]) -> Decision:
         """Steps 4 and 5: edit, then measure and decide once more."""
@@ -253,7 +257,7 @@ class Guard:
         decision = replace(decision, action=Action.EDIT, edits=edits, text=edited)
         if len(edited) > self.policy.limits.max_characters:
             return _after_edit(decision, check.policy, "the edited text is too long")
-        again, _ = self._decide(check, edited)
+        again, _ = self._decide(check, edited, quick=False)
         if again.status is not Status.OK:
             decision = replace(decision, status=again.status)
         if again.action is Action.ALLOW:

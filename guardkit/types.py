@@ -143,6 +143,7 @@ class Scored(Struct, frozen=True):
 
     scores: Scores
     spans: tuple[Span, ...] = ()
+    tier: Tier = Tier.FULL
 
 
 @dataclass(frozen=True, slots=True)

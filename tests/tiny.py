@@ -23,6 +23,8 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
+from guardkit.artifacts import load_artifact
+
 CALM = -4.0
 """Logit of everything that is not in `TinyText.words`; a score of 0.018."""
 HARSH = 4.0
@@ -92,6 +94,36 @@ def build_tiny_artifact(folder: Path, tiny: TinyText = _DEFAULT) -> Path:
     _tokenizer(tiny).save(str(folder / "1" / "tokenizer.json"))
     (folder / "manifest.json").write_text(json.dumps(_manifest(folder, tiny)), "utf-8")
     return folder
+
+
+def build_tiny_fast(full: Path, *, bound: float = 0.1, threshold: float = 0.5) -> Path:
+    """Write the fast tier of a tiny artifact beside it.
+
+    It knows the same words but reads them one logit lower: calm text scores 0.007, not 0.018.
+
+    Args:
+        full: The folder of the full artifact, built from `TinyText()`.
+        bound: What it clears below, in every category.
+        threshold: The lowest threshold it is fitted for, in every category.
+
+    Returns:
+        The folder.
+    """
+    folder = build_tiny_artifact(full.parent / "text-safety-fast", TinyText("text-safety-fast"))
+    manifest = load_artifact(full).manifest
+    categories = manifest.categories
+    changes = {
+        "task": "text-clears",
+        "text": None,
+        "calibration": {name: {"scale": 1.0, "shift": -1.0} for name in categories},
+        "clears": dict.fromkeys(categories, bound),
+        "fitted": {
+            "model": manifest.id,
+            "scores_digest": manifest.scores_digest,
+            "thresholds": dict.fromkeys(categories, threshold),
+        },
+    }
+    return change_manifest(folder, changes)
 
 
 def change_manifest(folder: Path, changes: Mapping[str, Any]) -> Path:

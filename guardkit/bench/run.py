@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.bench.latency import Tape, measure_buckets, measure_throughput
 from guardkit.bench.machine import describe_machine, load_average
@@ -82,9 +84,13 @@ class _Opened:
 
 
 def _open(policy: Policy) -> _Opened:
-    """Open a guard whose every model runs through a `Tape`."""
+    """Open a guard whose every model runs through a `Tape`, on every text: without the cascade."""
     names = {name for stage in policy.stages.values() for name in stage.scorers} - {BLOCKLIST}
-    options = {name: policy.models.get(name, RunnerOptions()) for name in sorted(names)}
+    options = {
+        name: replace(policy.models.get(name, RunnerOptions()), cascade=False)
+        for name in sorted(names)
+    }
+    policy = replace(policy, models=options)
     artifacts = {
         name: find_artifact(name, path=Path(one.path) if one.path else None)
         for name, one in options.items()

@@ -24,24 +24,64 @@ def add(verbs: Verbs) -> None:
         models,
         "text-safety",
         text="fine-tune an encoder on the labelled pool; start again to resume",
-        example="guardkit train text-safety --base minilm-l6 --data data/text --work runs/v1",
+        example="guardkit train text-safety --base minilm-l6 --data shared/data --work runs/v2",
     )
     text.add_argument("--base", required=True, help="local folder or hub name of a BERT encoder")
-    text.add_argument("--data", required=True, type=Path, help="folder with unified.parquet")
+    text.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        help="folder with text/unified.parquet, multilingual and bias",
+    )
+    text.add_argument("--own", type=Path, default=Path("data"), help="written texts and labels")
+    text.add_argument("--start", type=Path, help="go on from this artifact's weights")
     text.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
-    text.add_argument("--rows", type=int, default=200_000, help="texts drawn from the pool")
+    text.add_argument("--rows", type=int, default=130_000, help="texts drawn from all sources")
     text.add_argument("--threads", type=int, default=2)
     text.set_defaults(run=run_text_safety)
+    fast = add_verb(
+        models,
+        "text-safety-fast",
+        text="distil the shipped text-safety into a first tier, and export it; start again to resume",
+        example="guardkit train text-safety-fast --data shared/data --work runs/fast",
+    )
+    fast.add_argument("--data", required=True, type=Path, help="as for text-safety")
+    fast.add_argument("--own", type=Path, default=Path("data"), help="written texts and labels")
+    fast.add_argument("--work", required=True, type=Path, help="scored texts and weights go here")
+    fast.add_argument("--out", type=Path, default=Path("exported_models"))
+    fast.add_argument("--rows", type=int, default=60_000, help="training texts to draw")
+    fast.add_argument("--processes", type=int, default=2)
+    fast.add_argument("--flagged", type=int, default=3000, help="texts the bounds need, at least")
+    fast.add_argument("--version", default="0.2.0")
+    fast.set_defaults(run=run_text_safety_fast)
 
 
 def run_text_safety(args: argparse.Namespace) -> int:
     """Train the text classifier."""
     require_torch("training", "train")
     from guardkit.train.classifier import Settings, train  # torch: an optional package
+    from guardkit.train.mixture import Folders
 
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("guardkit").setLevel(logging.INFO)
-    train(args.base, args.data, args.work, Settings(rows=args.rows, threads=args.threads))
+    settings = Settings(rows=args.rows, threads=args.threads)
+    train(args.base, Folders(args.data, args.own), args.work, settings, start=args.start)
+    return 0
+
+
+def run_text_safety_fast(args: argparse.Namespace) -> int:
+    """Score texts with the full model, distil it and export the fast tier."""
+    require_torch("training", "train")
+    from guardkit.artifacts import find_artifact
+    from guardkit.export.distil import Plan, distil_fast  # torch: an optional package
+    from guardkit.train.mixture import Folders
+
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("guardkit").setLevel(logging.INFO)
+    plan = Plan(args.rows, args.processes, args.version, args.flagged)
+    full = find_artifact("text-safety")
+    artifact = distil_fast(full, Folders(args.data, args.own), args.work, args.out, plan)
+    print(f"wrote {artifact.path}")
     return 0
 
 

@@ -36,6 +36,11 @@ class RunnerInfo:
     provider: str
     precision: str
 
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
 
 class Runner(Protocol):
     """An opened model."""

@@ -7,15 +7,20 @@ import logging
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from guardkit.errors import DeadlineError
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.runtime.clock import Clock, check_time
 from guardkit.text.blocklist import Allowlist, Blocklist, list_words
+from guardkit.text.cascade import Cascade
+from guardkit.text.context import describe
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.text.score import Scorer, TextScorer
-from guardkit.types import Scored, Scores, Span
+from guardkit.types import Context, Scored, Scores, Span, Tier
 
 _log = logging.getLogger(__name__)
+_NO_CONTEXT = Context()
 
 
 @dataclass(slots=True)
@@ -29,6 +34,8 @@ class Measured:
     """Categories of which a scorer failed; another one may still have scored them."""
     late: frozenset[str] = frozenset()
     """Likewise, where a scorer ran out of time."""
+    tier: Tier = Tier.FULL
+    """FAST when the fast tier cleared the text."""
 
     def add(self, scorer: Scorer, answer: Callable[[], list[Scored]]) -> None:
         """Take one scorer's answer; if there is none, or nonsense, its categories are missed."""
@@ -38,6 +45,8 @@ class Measured:
             scores, spans = self.scores.merged(scored.scores), [*self.spans, *scored.spans]
             self.scores, self.spans = scores, spans  # both or none
             self._miss(silent)
+            if scored.tier is Tier.FAST:
+                self.tier = Tier.FAST
         except DeadlineError:
             _log.warning("scorer %s ran out of time", scorer.name)
             self._miss(scorer.categories)
@@ -55,21 +64,40 @@ class Measured:
 class Measurer:
     """The opened scorers of a policy; immutable, safe to share between threads."""
 
-    def __init__(self, policy: Policy, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(
+        self, policy: Policy, scorers: Mapping[str, Scorer], cascade: Cascade | None = None
+    ) -> None:
         models = [scorer for scorer in scorers.values() if isinstance(scorer, TextScorer)]
         self._scorers = scorers
+        self._cascade = cascade
         self._allowlist = Allowlist(policy.lists)
         self._words = _Words((list_words(policy.lists), *(model.words() for model in models)))
         for model in models:
             model.score([normalize("warm up")])  # the first run plans memory, and proves the graph
 
-    def measure(self, stage_policy: StagePolicy, text: str, clock: Clock) -> Measured:
-        """Normalise a text and run the stage's scorers on it, in order."""
+    def measure(
+        self,
+        stage_policy: StagePolicy,
+        text: str,
+        clock: Clock,
+        *,
+        context: Context = _NO_CONTEXT,
+        quick: bool = False,
+    ) -> Measured:
+        """Normalise a text and run the stage's scorers on it, in order, with its context.
+
+        With `quick` the fast tier may answer for the full model, unless there is a context.
+        """
         prompt = clock.timed("normalize", lambda: normalize(text, words=self._words))
         prompt = self._allowlist.apply(prompt)
+        if context is not _NO_CONTEXT and (described := describe(context)):
+            prompt = replace(prompt, context=normalize(described, words=self._words).text)
         measured = Measured()
+        cascade = self._cascade if quick and context == _NO_CONTEXT else None
         for name in stage_policy.scorers:
             scorer = self._scorers[name]
+            if cascade is not None and scorer is cascade.full:
+                scorer = cascade
             answer = functools.partial(_ask, scorer, prompt, clock)
             measured.add(scorer, functools.partial(clock.timed, name, answer))
         return measured
@@ -82,7 +110,7 @@ class Measurer:
 
 def _ask(scorer: Scorer, prompt: Prompt, clock: Clock) -> list[Scored]:
     """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
-    if isinstance(scorer, TextScorer):
+    if isinstance(scorer, TextScorer | Cascade):
         return scorer.score([prompt], stop=clock.stop)
     if isinstance(scorer, Blocklist):
         check_time(clock.stop, scorer.name)
