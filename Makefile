@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs policies test-train test-oldest test-wheel bench bench-compare bench-peers wheels clean
+.PHONY: help demo test check docs policies test-train test-oldest test-wheel bench bench-compare bench-peers bench-quality wheels clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench-compare: $(VENV)/.dev  ## compare with the committed baseline of this mach
 
 bench-peers: $(VENV)/.dev  ## the same workload through other libraries, interleaved
 	$(BIN)/python bench/peers.py --out bench/results/peers.json
+
+bench-quality: $(TRAIN)/.done  ## measure detection on held-out proxies; DATA=folder of the shared data
+	$(TRAIN)/bin/python -m bench.quality $(if $(DATA),--data $(DATA)) --out bench/results/quality.json
 
 wheels: $(VENV)/.dev  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .

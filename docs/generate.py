@@ -13,11 +13,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from bench.peers import PeersReport
 from bench.peers import rendered as peers_table
+from bench.tables import cascade_rows, rendered, robustness_rows
 from guardkit import errors
 from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
 from guardkit.cli.main import build_parser
@@ -26,6 +28,14 @@ from guardkit.steps import EDITORS, SCORERS
 from guardkit.taxonomy import TAXONOMY
 
 _ROOT = Path(__file__).parent.parent
+_QUALITY = """## Detection on held-out proxies
+
+`make bench-quality DATA=<shared data>`
+
+Texts that nothing was trained, calibrated or tuned on: `bench/proxies` was written apart from `data/written`; deepset's
+prompt injections are a source that training never reads; captions, prompts and comments are validation rows. They stand in
+for public benchmarks, which are measured elsewhere. 95 % intervals: bootstrap over rows for areas, Wilson for shares.
+"""
 _NOTE = "<!-- Written by docs/generate.py; change the code it comes from instead. -->\n"
 
 
@@ -116,6 +126,19 @@ def _results() -> str:
     ):
         shown = _render(name, (_ROOT / "bench/results" / f"{name}.json").read_text())
         parts.append(f"## {title}\n\n`{command}`\n\n```\n{shown}\n```\n")
+    quality = json.loads((_ROOT / "bench/results/quality.json").read_text())
+    parts.append(f"{_QUALITY}\n```\n{rendered(quality)}\n```\n")
+    for title, command, name, rows in (
+        ("The cascade", "python bench/cascade.py --data <shared data>", "cascade", cascade_rows),
+        (
+            "Disguises",
+            "python bench/robustness.py --texts <flagged texts>",
+            "robustness",
+            robustness_rows,
+        ),
+    ):
+        found = json.loads((_ROOT / "bench/results" / f"{name}.json").read_text())
+        parts.append(f"## {title}\n\n`{command}`\n\n```\n{rendered(rows(found))}\n```\n")
     return "\n".join(parts)
 
 
@@ -129,10 +152,39 @@ def _render(name: str, document: str) -> str:
 def _readme() -> str:
     """The README with its table of measured figures filled in."""
     report = from_json((_ROOT / "bench/results/guardkit.json").read_text())
-    readme = (_ROOT / "README.md").read_text()
-    head, _, rest = readme.partition("<!-- bench -->")
-    tail = rest.partition("<!-- /bench -->")[2]
-    return f"{head}<!-- bench -->\n{_figures(report)}<!-- /bench -->{tail}"
+    quality = json.loads((_ROOT / "bench/results/quality.json").read_text())
+    readme = _filled((_ROOT / "README.md").read_text(), "bench", _figures(report))
+    return _filled(readme, "quality", _quality_figures(quality))
+
+
+def _filled(page: str, name: str, content: str) -> str:
+    """The page with what stands between its two markers replaced."""
+    head, _, rest = page.partition(f"<!-- {name} -->")
+    tail = rest.partition(f"<!-- /{name} -->")[2]
+    return f"{head}<!-- {name} -->\n{content}<!-- /{name} -->{tail}"
+
+
+def _quality_figures(quality: dict[str, Any]) -> str:
+    """The proxies in a few lines; every one of them is in bench/RESULTS.md."""
+
+    def found(table: str, what: str, column: str) -> str:
+        return next(str(row[column]) for row in quality[table] if row["what"] == what)
+
+    rows = [
+        ("long inputs of a moderation API, AUPRC any harm", found("moderation", "stories: any", "AUPRC")),
+        ("chat turns, AUPRC any harm", found("moderation", "chat_turns: any", "AUPRC")),
+        ("functional hate templates right, `hate` at the threshold of `chat`", found("hate functions", "all", "right")),
+        ("of these, hateful / not hateful", f"{found('hate functions', 'hateful', 'right')} / {found('hate functions', 'not hateful', 'right')}"),
+        ("calling all of them hateful", found("hate functions", "always hateful", "right")),
+        ("harmful prompts flagged by `chat`", found("twins", "chat", "harmful flagged")),
+        ("their harmless twins flagged by `chat`", found("twins", "chat", "harmless flagged")),
+        ("harmless image prompts flagged by `text-to-image`", found("harmless", "all image prompts", "flagged by text-to-image")),
+        ("in-the-wild jailbreaks, recall at 1 % FPR", found("attacks", quality["attacks"][2]["what"], "recall at 1 % FPR")),
+        ("deepset injections (source held back), recall at 1 % FPR", found("attacks", quality["attacks"][0]["what"], "recall at 1 % FPR")),
+        ("Jigsaw comments (validation rows), ROC AUC", found("comments", "jigsaw, validation rows: toxicity", "ROC AUC")),
+    ]  # fmt: skip
+    table = "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return f"| measured on texts that were not trained on | |\n|---|---|\n{table}\n\n"
 
 
 def _figures(report: BenchReport) -> str:
