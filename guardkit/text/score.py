@@ -74,8 +74,7 @@ class TextScorer:
     def score(self, prompts: Sequence[Prompt], *, stop: Stop | None = None) -> list[Scored]:
         """Score normalised texts in every category the model knows.
 
-        Texts run one by one: int8 activations are scaled over a whole batch, so a text's score
-        would otherwise depend on its neighbours.
+        Texts run one by one: padding a batch of unsorted lengths costs more than it saves.
 
         Raises:
             RunError: The graph failed or gave unusable output.

@@ -14,6 +14,7 @@ from scipy.stats import beta
 from guardkit.artifacts import Artifact, RunnerOptions, find_artifact
 from guardkit.errors import InputError
 from guardkit.export.bounds import (
+    MOST_LOST,
     Loss,
     bounds_of,
     choose_cut,
@@ -76,11 +77,11 @@ def test_the_upper_bound_is_that_of_clopper_and_pearson(hits: int, count: int) -
 def test_a_cut_loses_as_many_as_its_bound_allows() -> None:
     flagged = np.random.default_rng(0).normal(1.0, 2.0, 3000)
     allowed = most_lost(3000)
-    assert beta.ppf(0.95, allowed + 1, 3000 - allowed) <= 0.005
-    assert beta.ppf(0.95, allowed + 2, 2999 - allowed) > 0.005
+    assert beta.ppf(0.95, allowed + 1, 3000 - allowed) <= MOST_LOST
+    assert beta.ppf(0.95, allowed + 2, 2999 - allowed) > MOST_LOST
     loss = Loss(3000, int((flagged < choose_cut(flagged)).sum()))
     assert loss.cleared == allowed
-    assert loss.upper <= 0.005
+    assert loss.upper <= MOST_LOST
 
 
 def test_too_few_flagged_texts_give_no_cut() -> None:
