@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from guardkit.cli.shared import Verbs, add_verb, read_policy
-from guardkit.cli.train import require_torch
+from guardkit.cli.train import add_sources, require_torch
 
 
 def add(verbs: Verbs) -> None:
@@ -26,13 +26,7 @@ def add(verbs: Verbs) -> None:
         example="guardkit export text-safety --work runs/v2 --data shared/data --out exported_models",
     )
     text.add_argument("--work", required=True, type=Path, help="what guardkit train left")
-    text.add_argument(
-        "--data",
-        required=True,
-        type=Path,
-        help="folder with text/unified.parquet, multilingual and bias",
-    )
-    text.add_argument("--own", type=Path, default=Path("data"), help="written texts and labels")
+    add_sources(text)
     text.add_argument("--out", type=Path, default=Path("exported_models"))
     text.add_argument("--version", default="0.2.0")
     text.set_defaults(run=run_text_safety)
@@ -42,13 +36,7 @@ def add(verbs: Verbs) -> None:
         text="measure text-safety on the validation rows and write its CARD.md",
         example="guardkit export card --data shared/data --fp32 runs/v2/fp32/text-safety",
     )
-    card.add_argument(
-        "--data",
-        required=True,
-        type=Path,
-        help="folder with text/unified.parquet, multilingual and bias",
-    )
-    card.add_argument("--own", type=Path, default=Path("data"), help="written texts and labels")
+    add_sources(card)
     card.add_argument("--models", type=Path, default=Path("exported_models"))
     card.add_argument("--fp32", type=Path, help="the fp32 twin, to measure what int8 costs")
     card.add_argument("--policy", default="text-to-image", help="whose thresholds are reported")

@@ -27,13 +27,7 @@ def add(verbs: Verbs) -> None:
         example="guardkit train text-safety --base minilm-l6 --data shared/data --work runs/v2",
     )
     text.add_argument("--base", required=True, help="local folder or hub name of a BERT encoder")
-    text.add_argument(
-        "--data",
-        required=True,
-        type=Path,
-        help="folder with text/unified.parquet, multilingual and bias",
-    )
-    text.add_argument("--own", type=Path, default=Path("data"), help="written texts and labels")
+    add_sources(text)
     text.add_argument("--start", type=Path, help="go on from this artifact's weights")
     text.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
     text.add_argument("--rows", type=int, default=130_000, help="texts drawn from all sources")
@@ -45,8 +39,7 @@ def add(verbs: Verbs) -> None:
         text="distil the shipped text-safety into a first tier, and export it; start again to resume",
         example="guardkit train text-safety-fast --data shared/data --work runs/fast",
     )
-    fast.add_argument("--data", required=True, type=Path, help="as for text-safety")
-    fast.add_argument("--own", type=Path, default=Path("data"), help="written texts and labels")
+    add_sources(fast)
     fast.add_argument("--work", required=True, type=Path, help="scored texts and weights go here")
     fast.add_argument("--out", type=Path, default=Path("exported_models"))
     fast.add_argument("--rows", type=int, default=60_000, help="training texts to draw")
@@ -54,6 +47,17 @@ def add(verbs: Verbs) -> None:
     fast.add_argument("--flagged", type=int, default=3000, help="texts the bounds need, at least")
     fast.add_argument("--version", default="0.2.0")
     fast.set_defaults(run=run_text_safety_fast)
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Where the texts lie: `guardkit.train.mixture.Folders`."""
+    parser.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        help="folder with text/unified.parquet, multilingual and bias",
+    )
+    parser.add_argument("--own", type=Path, default=Path("data"), help="written texts and labels")
 
 
 def run_text_safety(args: argparse.Namespace) -> int:

@@ -90,7 +90,10 @@ class Cascade:
 
     def _is_clear(self, scores: Scores) -> bool:
         values = dict(scores.items())
-        return all((values[name] or 0.0) < bar for name, bar in self._bars.items())
+        # A score that is missing clears nothing.
+        return all(
+            (score := values[name]) is not None and score < bar for name, bar in self._bars.items()
+        )
 
 
 def open_cascade(policy: Policy, scorers: Mapping[str, Scorer]) -> Cascade | None:
