@@ -132,7 +132,7 @@ def _results() -> str:
         ("The cascade", "python bench/cascade.py --data <shared data>", "cascade", cascade_rows),
         (
             "Disguises",
-            "python bench/robustness.py --texts <flagged texts>",
+            "python bench/robustness.py --policy chat --texts <what bench.validation --flagged-by chat wrote>",
             "robustness",
             robustness_rows,
         ),
