@@ -26,13 +26,17 @@ def add(verbs: Verbs) -> None:
         text="fine-tune an encoder on the labelled pool; start again to resume",
         example="guardkit train text-safety --base minilm-l6 --data shared/data --work runs/v2",
     )
-    text.add_argument("--base", required=True, help="local folder or hub name of a BERT encoder")
-    add_sources(text)
-    text.add_argument("--start", type=Path, help="go on from this artifact's weights")
-    text.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
-    text.add_argument("--rows", type=int, default=130_000, help="texts drawn from all sources")
-    text.add_argument("--threads", type=int, default=2)
+    _add_classifier(text)
     text.set_defaults(run=run_text_safety)
+    multi = add_verb(
+        models,
+        "text-safety-multi",
+        text="cut a multilingual encoder's vocabulary and fine-tune it; start again to resume",
+        example="guardkit train text-safety-multi --base e5-small-multi --data shared/data --work runs/m1",
+    )
+    _add_classifier(multi)
+    multi.add_argument("--pieces", type=int, default=72_000, help="size of the vocabulary")
+    multi.set_defaults(run=run_text_safety_multi)
     fast = add_verb(
         models,
         "text-safety-fast",
@@ -47,6 +51,22 @@ def add(verbs: Verbs) -> None:
     fast.add_argument("--flagged", type=int, default=3000, help="texts the bounds need, at least")
     fast.add_argument("--version", default="0.2.0")
     fast.set_defaults(run=run_text_safety_fast)
+
+
+def _add_classifier(text: argparse.ArgumentParser) -> None:
+    """What every training of a classifier takes."""
+    text.add_argument("--base", required=True, help="local folder or hub name of a BERT encoder")
+    add_sources(text)
+    text.add_argument("--start", type=Path, help="go on from this artifact's weights")
+    text.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
+    text.add_argument("--rows", type=int, default=130_000, help="texts drawn from all sources")
+    text.add_argument(
+        "--rate", type=float, default=6e-5, help="learning rate; 2.5e-5 for mpnet-base"
+    )
+    text.add_argument(
+        "--seed", type=int, default=20261124, help="of the draw; another goes on with other texts"
+    )
+    text.add_argument("--threads", type=int, default=2)
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -66,10 +86,35 @@ def run_text_safety(args: argparse.Namespace) -> int:
     from guardkit.train.classifier import Settings, train  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    logging.basicConfig(format="%(asctime)s %(message)s")
-    logging.getLogger("guardkit").setLevel(logging.INFO)
-    settings = Settings(rows=args.rows, threads=args.threads)
+    _log_progress()
+    settings = Settings(
+        rows=args.rows, threads=args.threads, encoder_rate=args.rate, seed=args.seed
+    )
     train(args.base, Folders(args.data, args.own), args.work, settings, start=args.start)
+    return 0
+
+
+def run_text_safety_multi(args: argparse.Namespace) -> int:
+    """Trim the vocabulary, where that is not done yet, and train the multilingual text classifier."""
+    require_torch("training", "train")
+    from guardkit.train.classifier import Settings, train  # torch: an optional package
+    from guardkit.train.mixture import Folders
+    from guardkit.train.multilingual import load_multilingual
+    from guardkit.train.vocabulary import trim_vocabulary
+
+    _log_progress()
+    folders, base = Folders(args.data, args.own), args.work / "base"
+    if not (base / "config.json").is_file():
+        pool = load_multilingual(folders, split="train")
+        trim_vocabulary(Path(args.base), pool, base, pieces=args.pieces)
+    settings = Settings(
+        rows=args.rows,
+        threads=args.threads,
+        encoder_rate=args.rate,
+        seed=args.seed,
+        is_multilingual=True,
+    )
+    train(str(base), folders, args.work, settings, start=args.start)
     return 0
 
 
@@ -80,13 +125,17 @@ def run_text_safety_fast(args: argparse.Namespace) -> int:
     from guardkit.export.distil import Plan, distil_fast  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    logging.basicConfig(format="%(asctime)s %(message)s")
-    logging.getLogger("guardkit").setLevel(logging.INFO)
+    _log_progress()
     plan = Plan(args.rows, args.processes, args.version, args.flagged)
     full = find_artifact("text-safety")
     artifact = distil_fast(full, Folders(args.data, args.own), args.work, args.out, plan)
     print(f"wrote {artifact.path}")
     return 0
+
+
+def _log_progress() -> None:
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("guardkit").setLevel(logging.INFO)
 
 
 def require_torch(feature: str, extra: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 
 Ints = NDArray[np.int64]
@@ -67,14 +68,18 @@ class Encoder:
         self._tokenizer = Tokenizer.from_buffer(tokenizer_json)
         self._tokenizer.no_padding()  # files in the wild carry padding to 128: 4x the cost of a prompt
         self._tokenizer.enable_truncation(max_length=max_tokens, stride=overlap)
+        self._has_words = isinstance(self._tokenizer.model, WordPiece)
         self._plain = _plain_twin(self._tokenizer, max_tokens=max_tokens, overlap=overlap)
         self._ones = np.ones((1, max_tokens + _CONTEXT_TOKENS + 1), np.int64)
         self._ones.flags.writeable = False  # shared by every window
         self._pad_id = self._tokenizer.token_to_id("[PAD]") or 0
 
     def words(self) -> Container[str]:
-        """The vocabulary's whole words in lower case, which `normalize` undoes disguises towards."""
-        return _Vocabulary(self._tokenizer)
+        """The vocabulary's whole words in lower case, which `normalize` undoes disguises towards.
+
+        None for a vocabulary of pieces (Unigram, BPE): it does not tell words from parts of words.
+        """
+        return _Vocabulary(self._tokenizer) if self._has_words else frozenset()
 
     def encode(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> Windows:
         """Tokenize texts into one padded batch of windows.

@@ -35,6 +35,7 @@ from guardkit.text.encode import Encoder
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.train.data import CATEGORIES, Pool
 from guardkit.train.mixture import Folders, load_mixture
+from guardkit.train.multilingual import load_multilingual
 from guardkit.train.start import start_from
 from guardkit.train.vary import fill, mistype
 
@@ -65,6 +66,9 @@ class Settings:
     """Share of the draws in which one to three words are mistyped."""
     context_share: float = 0.05
     """Share of the draws that get a context that has nothing to do with the text."""
+    is_multilingual: bool = False
+    """Reads `multilingual.load_multilingual`, and leaves the encoder's embeddings as they are: words
+    that the training texts lack must stay near the words they resemble."""
     seed: int = 20261124
     threads: int = 2
     checkpoint_steps: int = 250
@@ -133,9 +137,11 @@ def train(
     (work / "tokenizer.json").write_bytes(tokenizer_json)
     encoder = Encoder(tokenizer_json, max_tokens=settings.max_tokens, overlap=settings.overlap)
     model = build(base)
+    model.encoder.get_input_embeddings().weight.requires_grad_(not settings.is_multilingual)
     if start is not None:
         start_from(model, start)
-    rows = encode_pool(draw(load_mixture(folders, split="train"), settings), encoder)
+    load = load_multilingual if settings.is_multilingual else load_mixture
+    rows = encode_pool(draw(load(folders, split="train"), settings), encoder)
     _log.info("%d rows, %d parameters", len(rows), sum(p.numel() for p in model.parameters()))
     _fit(model, rows, work, settings)
     save_file(model.state_dict(), work / "model.safetensors")
@@ -165,6 +171,9 @@ def _with_heads(encoder: nn.Module) -> SafetyModel:
 
 def read_tokenizer(base: str) -> bytes:
     """The `tokenizer.json` of a base model."""
+    file = Path(base) / "tokenizer.json"
+    if file.is_file():
+        return file.read_bytes()
     return AutoTokenizer.from_pretrained(base).backend_tokenizer.to_str().encode()
 
 
@@ -306,7 +315,10 @@ def _fit(model: SafetyModel, rows: Sequence[Row], work: Path, settings: Settings
     heads = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
     optimizer = torch.optim.AdamW(
         [
-            {"params": list(model.encoder.parameters()), "lr": settings.encoder_rate},
+            {
+                "params": [p for p in model.encoder.parameters() if p.requires_grad],
+                "lr": settings.encoder_rate,
+            },
             {"params": heads, "lr": settings.head_rate},
         ],
         weight_decay=settings.decay,

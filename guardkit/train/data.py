@@ -2,7 +2,7 @@
 
 The pool is `unified.parquet` (schema and mapping rules: its README). Unknown labels are NaN and
 carry weight 0 in the loss; what is filled in here, and with how much trust, is stated in
-`_fill_implied`. Rows of use-restricted sources (OpenRAIL++) are left out.
+`_fill_implied`. Rows of use-restricted sources (OpenRAIL++) are left out unless asked for.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 CATEGORIES = tuple(COLUMNS)
 HARMLESS_SOURCES = ("benign_prompts", "coco_captions", "diffusiondb_benign")
+ENGLISH = "en"
 _RESTRICTED_LICENCES = ("OpenRAIL++",)
 
 # How often a source may be drawn compared with its size. Chosen: large sets of one style would
@@ -89,6 +90,8 @@ class Pool:
     """Half-open toxic character ranges where annotators marked them, else None."""
     contexts: list[str]
     """What `text.context.describe` gave for each text; "" for none."""
+    languages: NDArray[np.str_]
+    """ISO 639-1 code a text; `hi-Latn` is romanised Hindi."""
 
     def take(self, rows: NDArray[np.int64]) -> Pool:
         """Keep the given rows, in the given order."""
@@ -100,6 +103,7 @@ class Pool:
             rates=self.rates[rows],
             spans=[self.spans[row] for row in rows],
             contexts=[self.contexts[row] for row in rows],
+            languages=self.languages[rows],
         )
 
 
@@ -113,6 +117,7 @@ def joined(pools: Sequence[Pool]) -> Pool:
         rates=np.concatenate([pool.rates for pool in pools]),
         spans=[spans for pool in pools for spans in pool.spans],
         contexts=[context for pool in pools for context in pool.contexts],
+        languages=np.concatenate([pool.languages for pool in pools]),
     )
 
 
@@ -124,6 +129,7 @@ def labelled(
     rate: float,
     weights: Floats | None = None,
     contexts: Sequence[str] | None = None,
+    language: str = ENGLISH,
 ) -> Pool:
     """A pool of one source, every label known unless `weights` says otherwise.
 
@@ -134,6 +140,7 @@ def labelled(
         rate: How often a row is drawn, relative to others.
         weights: f32 [texts, categories]; all 1 when left out.
         contexts: One a text; none when left out.
+        language: Of all texts.
     """
     return Pool(
         texts=list(texts),
@@ -143,16 +150,24 @@ def labelled(
         rates=np.full(len(texts), rate, np.float32),
         spans=[None] * len(texts),
         contexts=[""] * len(texts) if contexts is None else list(contexts),
+        languages=np.full(len(texts), language),
     )
 
 
-def load_pool(folder: Path, *, split: str, language: str = "en") -> Pool:
+def load_pool(
+    folder: Path,
+    *,
+    split: str,
+    languages: Sequence[str] = (ENGLISH,),
+    restricted: bool = False,
+) -> Pool:
     """Read one split of the pool.
 
     Args:
         folder: Holds `unified.parquet` and, for spans, `toxic_spans/semeval2021_spans.parquet`.
         split: `train` or `valid`.
-        language: ISO 639-1 code of the rows to keep.
+        languages: ISO 639-1 codes of the rows to keep.
+        restricted: Whether to keep sources under a use-restricted licence.
 
     Raises:
         InputError: The folder holds no pool.
@@ -162,11 +177,9 @@ def load_pool(folder: Path, *, split: str, language: str = "en") -> Pool:
         raise InputError(f"{path}: no such file. Expected the labelled pool; pass --data FOLDER.")
     table = pq.read_table(path)
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
-    keep = (
-        (columns["lang"] == language)
-        & (columns["split"] == split)
-        & ~np.isin(columns["licence"].astype(str), _RESTRICTED_LICENCES)
-    )
+    keep = np.isin(columns["lang"].astype(str), languages) & (columns["split"] == split)
+    if not restricted:
+        keep &= ~np.isin(columns["licence"].astype(str), _RESTRICTED_LICENCES)
     columns = {name: values[keep] for name, values in columns.items()}
     sources = columns["source"].astype(str)
     known = np.stack([_merge(columns, names) for names in COLUMNS.values()], axis=1)
@@ -182,6 +195,7 @@ def load_pool(folder: Path, *, split: str, language: str = "en") -> Pool:
         rates=_rates(labels, weights, sources),
         spans=[marked.get(text) for text in texts],
         contexts=[""] * len(texts),
+        languages=columns["lang"].astype(str),
     )
 
 

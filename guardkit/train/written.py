@@ -24,7 +24,7 @@ import numpy as np
 
 from guardkit.errors import InputError
 from guardkit.text.context import describe
-from guardkit.train.data import CATEGORIES, Floats, Pool, joined, labelled
+from guardkit.train.data import CATEGORIES, ENGLISH, Floats, Pool, joined, labelled
 from guardkit.train.vary import fill
 from guardkit.types import Context, Turn
 
@@ -53,6 +53,14 @@ def load_written(folder: Path, *, split: str) -> Pool:
     if split == "valid":
         texts = [fill(text, np.random.default_rng(_number(text))) for text in texts]
     return replace(joined(pools), texts=texts)
+
+
+def load_foreign(folder: Path, *, split: str) -> Pool:
+    """Read the texts written in other languages, `<language>.txt`; split and errors as above."""
+    paths = sorted(folder.glob("*.txt"))
+    if not paths:
+        raise InputError(f"{folder}: no *.txt in it. Expected one file a language.")
+    return joined([_read_texts(path, split, language=path.stem) for path in paths])
 
 
 def relabelled(pool: Pool, folder: Path) -> Pool:
@@ -119,7 +127,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, str, str]]:
         yield number, categories, form, text.replace("\\n", "\n")
 
 
-def _read_texts(path: Path, split: str) -> Pool:
+def _read_texts(path: Path, split: str, *, language: str = ENGLISH) -> Pool:
     rows = [
         (parse_categories(categories, where=f"{path}:{number}"), text)
         for number, categories, _, text in read_lines(path)
@@ -131,6 +139,7 @@ def _read_texts(path: Path, split: str) -> Pool:
         weights=_stacked([weights for (_, weights), _ in rows]),
         source=f"written-{path.stem.replace('_', '-')}",
         rate=_WRITTEN_RATE,
+        language=language,
     )
 
 
