@@ -90,6 +90,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileEntry]
     """Relative path -> digest; every file the SDK reads is listed."""
     text: TextOptions | None = None
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes it was trained and measured on; () when nobody said: it then takes any."""
     model: str = "1/model.onnx"
     clears: dict[str, Annotated[float, Meta(ge=0, le=1)]] = {}
     """Of a fast tier: category -> bound; it clears a text whose scores are all below theirs."""
@@ -120,6 +122,8 @@ class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Threads of one run; 1 suits a web server, where requests are the parallelism."""
     path: str | None = None
     """The artifact's folder, relative to the policy file, when it is not in a usual place."""
+    languages: tuple[str, ...] | None = None
+    """Which of the model's languages it is asked for; None: all."""
     cascade: bool = True
     """Whether a fast tier fitted to this model, where there is one, may clear texts before it."""
 

@@ -32,6 +32,9 @@ class Decision(Struct, frozen=True, kw_only=True):
     vault: Vault | None = None
     status: Status = Status.OK
     tier: Tier = Tier.FULL
+    language: str | None = None
+    """The language the text was scored as: ISO 639-1, `und` when it could not be named; None when
+    no scorer cares."""
     guidance: Guidance | None = None
     """Set when the action is `regenerate`."""
     shadow: Action | None = None
@@ -74,6 +77,7 @@ class Decision(Struct, frozen=True, kw_only=True):
             "stage": self.stage.value,
             "status": self.status.value,
             "tier": self.tier.value,
+            "language": self.language,
             "scores": dict(self.scores),
             "fired": [_fired_to_dict(fired) for fired in self.fired],
             "spans": [

@@ -12,6 +12,7 @@ check_prompt(text)
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -235,11 +236,12 @@ class Guard:
             self.policy,
             check.stage,
             measured.scores,
-            context=check.context,
+            context=_in_language(check.context, measured.language),
             failed=measured.failed,
             late=measured.late,
+            foreign=measured.foreign,
         )
-        return replace(decision, tier=measured.tier), measured.spans
+        return replace(decision, tier=measured.tier, language=measured.language), measured.spans
 
     def _edit(self, decision: Decision, check: _Check, editors: Sequence[_EditorRun]) -> Decision:
         """Steps 4 and 5: edit, then measure and decide once more."""
@@ -364,11 +366,18 @@ def _open_scorer(name: str, policy: Policy, given: Mapping[str, Scorer]) -> Scor
         return Blocklist(policy.lists)
     options = policy.models.get(name, RunnerOptions())
     artifact = find_artifact(name, path=Path(options.path) if options.path else None)
-    return TextScorer(artifact, open_runner(artifact, options))
+    return TextScorer(artifact, open_runner(artifact, options), languages=options.languages)
 
 
 def _known(scorers: Sequence[Scorer], editors: Mapping[str, Editor]) -> Known:
     return Known({scorer.name: tuple(scorer.categories) for scorer in scorers}, frozenset(editors))
+
+
+def _in_language(context: Context, language: str | None) -> Context:
+    """The context with the language the text was found to be in, unless the caller said which."""
+    if language is None or context.language is not None:
+        return context
+    return dataclasses.replace(context, language=language)
 
 
 def _typed(text: object) -> str:

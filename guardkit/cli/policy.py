@@ -194,6 +194,10 @@ def explain(policy: Policy) -> list[str]:
     if policy.timeout_ms:
         late = policy.on_timeout or policy.on_failure
         lines.append(f"Not answered within {policy.timeout_ms} ms: {late}.")
+    for tier, codes in policy.languages.tiers.items():
+        lines.append(f"Language tier {tier}: {', '.join(codes)}.")
+    foreign = policy.languages.low_evidence or policy.on_failure
+    lines.append(f"In a language that no scorer knows: {foreign}.")
     if policy.mode == "shadow":
         lines.append("Shadow mode: decisions are recorded, everything passes.")
     return lines
@@ -204,9 +208,9 @@ def _condition(when: When) -> str:
     meaning = f" ({row.definition})" if row else ""
     context = "".join(
         f", {name} is {value}"
-        for name in ("language", "audience", "speaker", "listener", "situation")
+        for name in ("language", "language_tier", "audience", "speaker", "listener", "situation")
         if (value := getattr(when, name))
-    )
+    ).replace("language_tier is", "language tier is")
     return f"{when.category} is at least {when.at_least:.2f}{context}{meaning}"
 
 

@@ -184,6 +184,7 @@ def _write_manifest(
             TensorSpec("token_logits", "float32", (*tokens, len(CATEGORIES))),
         ),
         files={name: _entry(folder / name) for name in names if (folder / name).is_file()},
+        languages=("en",),
         text=TextOptions(max_tokens=settings.max_tokens, overlap=settings.overlap),
     )
     encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)

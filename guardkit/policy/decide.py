@@ -20,6 +20,7 @@ def decide(
     context: Context = _NO_CONTEXT,
     failed: Collection[str] = (),
     late: Collection[str] = (),
+    foreign: Collection[str] = (),
 ) -> Decision:
     """Apply the rules of one stage: the strictest rule that fires wins, their order is irrelevant.
 
@@ -31,6 +32,8 @@ def decide(
         context: Rules may ask for it.
         failed: Categories of which a scorer failed, even if another one scored them.
         late: Likewise, where a scorer ran out of time: `on_timeout` counts instead.
+        foreign: Categories that were not scored, as no scorer knows the language of the text:
+            `languages.low_evidence` counts.
 
     >>> from guardkit.policy.rules import Rule, StagePolicy, When
     >>> rule = Rule("no-threats", When("threat", 0.8), Action.BLOCK)
@@ -41,12 +44,13 @@ def decide(
     stage_policy = policy.stage(stage)
     known = dict(scores.items())
     fired: list[Fired] = []
+    tier = policy.languages.tier_of(context.language)
     unmeasured = {*failed, *late, *(category for category, score in known.items() if score is None)}
     for rule in stage_policy.rules if stage_policy else ():
         score = known.get(rule.when.category)
         if score is not None and score < rule.when.at_least:
             continue  # first: most rules of most checks end here
-        if applies(rule.when, context):
+        if applies(rule.when, context, tier):
             if score is None:
                 unmeasured.add(rule.when.category)
             else:
@@ -55,9 +59,8 @@ def decide(
     actions = [one.action for one in fired]
     reasons = [_reason(one) for one in fired]
     for category in sorted(unmeasured):
-        answer = policy.on_timeout or policy.on_failure if category in late else policy.on_failure
+        why, answer = _shortfall(policy, category in late, category in foreign)
         actions.append(Action(answer))
-        why = "its scorer ran out of time" if category in late else "its scorer failed"
         reasons.append(f"{category} was not measured ({why}): {answer}")
     action = max(actions, default=Action.ALLOW)
     return Decision(
@@ -71,15 +74,25 @@ def decide(
     )
 
 
-def applies(when: When, context: Context) -> bool:
+def applies(when: When, context: Context, language_tier: str | None) -> bool:
     """Whether a rule's demands on the context are met; a rule without any always applies."""
     return (
         when.language in (None, context.language)
+        and when.language_tier in (None, language_tier)
         and when.audience in (None, context.audience)
         and when.speaker in (None, context.speaker)
         and when.listener in (None, context.listener)
         and when.situation in (None, context.situation)
     )
+
+
+def _shortfall(policy: Policy, is_late: bool, is_foreign: bool) -> tuple[str, str]:
+    """Why a category was not measured, and what the policy wants done then."""
+    if is_late:
+        return "its scorer ran out of time", policy.on_timeout or policy.on_failure
+    if is_foreign:
+        return "no scorer knows the language", policy.languages.low_evidence or policy.on_failure
+    return "its scorer failed", policy.on_failure
 
 
 def _fire(rule: Rule, score: float) -> Fired:

@@ -38,6 +38,7 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
         policy = data.get(stage.value)
         if isinstance(policy, dict):
             yield from _check_stage(policy, (stage.value,), lists, data, known)
+    yield from _check_languages(_mapping(data.get("languages")), data)
     named = {
         name for stage in Stage for name in _texts(_mapping(data.get(stage.value)).get("scorers"))
     }
@@ -50,6 +51,24 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
             )
     for name, entries in lists.items():
         yield from _check_list(_mapping(entries), ("lists", name))
+
+
+def _check_languages(languages: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Every tier a rule asks for exists, and no language is in two."""
+    tiers, seen = _mapping(languages.get("tiers")), dict[str, str]()
+    for name, codes in tiers.items():
+        for index, code in enumerate(_texts(codes)):
+            if code in seen:
+                where = ("languages", "tiers", name, index)
+                yield where, f"'{code}' is in tier '{seen[code]}' too. Remove one of the two."
+            seen.setdefault(code, name)
+    for stage in Stage:
+        for index, rule in enumerate(_items(_mapping(data.get(stage.value)).get("rules"))):
+            tier = _mapping(_mapping(rule).get("when")).get("language_tier")
+            if isinstance(tier, str) and tier not in tiers:
+                known = ", ".join(tiers) or "none"
+                at = (stage.value, "rules", index, "when", "language_tier")
+                yield at, f"unknown tier '{tier}'. Tiers: {known}.{nearest(tier, tiers)}"
 
 
 def _check_list(entries: Mapping[str, Any], path: Where) -> Iterator[Problem]:

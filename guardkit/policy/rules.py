@@ -28,6 +28,9 @@ class When(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     category: Name
     at_least: Probability
     language: str | None = None
+    """ISO 639-1; that of the context, or else the one the text is found to be in."""
+    language_tier: Name | None = None
+    """One of the policy's `languages.tiers`."""
     audience: str | None = None
     speaker: str | None = None
     listener: str | None = None
@@ -73,6 +76,23 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     too_long: FailureAction = "block"
 
 
+class Languages(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to do about languages that the scorers know less well, or not at all."""
+
+    tiers: dict[Name, tuple[str, ...]] = {}
+    """Tier -> ISO 639-1 codes; a rule may ask for a tier (`when.language_tier`)."""
+    low_evidence: FailureAction | None = None
+    """For a text in a language that no scorer of a category knows; None: as `on_failure`."""
+
+    def tier_of(self, language: str | None) -> str | None:
+        """The tier a language belongs to; None when it is in none.
+
+        >>> Languages(tiers={"low": ("am", "tt")}).tier_of("tt")
+        'low'
+        """
+        return next((name for name, codes in self.tiers.items() if language in codes), None)
+
+
 class WordList(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Words and phrases that score 1 for a category, and phrases that no scorer may hold against anyone."""
 
@@ -102,6 +122,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     """None: as `on_failure`."""
     limits: Limits = Limits()
     mode: Literal["enforce", "shadow"] = "enforce"
+    languages: Languages = Languages()
     lists: dict[Name, WordList] = {}
     models: dict[Name, RunnerOptions] = {}
 

@@ -39,7 +39,7 @@ def _missing(policy: Policy, stage: Stage, rule: Rule, cases: Sequence[Case]) ->
         case.scores[rule.when.category]
         for case in cases
         if case.stage is stage and case.scores and rule.when.category in case.scores
-        if (case.context or CaseContext()) == _case_context(rule)
+        if (case.context or CaseContext()) == _case_context(policy, rule)
     ]
     wanted: list[tuple[str, float]] = []
     below = max(0.0, round(at - _NEAR, 4))
@@ -56,7 +56,7 @@ def _case(policy: Policy, stage: Stage, rule: Rule, *, what: str, score: float) 
     """What the tuned policy must do; the file that is written from it is then held to this."""
     scores = dict.fromkeys((r.when.category for r in policy.stages[stage].rules), 0.0)
     scores[rule.when.category] = score
-    context = _case_context(rule)
+    context = _case_context(policy, rule)
     said = Context(**msgspec.structs.asdict(context))
     decision = decide(policy, stage, Scores(scores), context=said)
     return Case(
@@ -68,8 +68,13 @@ def _case(policy: Policy, stage: Stage, rule: Rule, *, what: str, score: float) 
     )
 
 
-def _case_context(rule: Rule) -> CaseContext:
-    return CaseContext(**{name: getattr(rule.when, name) for name in _CONTEXT})
+def _case_context(policy: Policy, rule: Rule) -> CaseContext:
+    """The context that a rule asks for; of a language tier its first language."""
+    context = CaseContext(**{name: getattr(rule.when, name) for name in _CONTEXT})
+    codes = policy.languages.tiers.get(rule.when.language_tier or "", ())
+    if context.language is None and codes:
+        return msgspec.structs.replace(context, language=codes[0])
+    return context
 
 
 def write_cases(policy: str, cases: Iterable[Case]) -> str:

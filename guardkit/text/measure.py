@@ -15,6 +15,7 @@ from guardkit.runtime.clock import Clock, check_time
 from guardkit.text.blocklist import Allowlist, Blocklist, list_words
 from guardkit.text.cascade import Cascade
 from guardkit.text.context import describe
+from guardkit.text.language import ENGLISH, identify, load_namer
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Context, Scored, Scores, Span, Tier
@@ -34,8 +35,12 @@ class Measured:
     """Categories of which a scorer failed; another one may still have scored them."""
     late: frozenset[str] = frozenset()
     """Likewise, where a scorer ran out of time."""
+    foreign: frozenset[str] = frozenset()
+    """Categories that no scorer of theirs scored, for they do not know the language."""
     tier: Tier = Tier.FULL
     """FAST when the fast tier cleared the text."""
+    language: str | None = None
+    """What the text was scored as; None when no scorer cares."""
 
     def add(self, scorer: Scorer, answer: Callable[[], list[Scored]]) -> None:
         """Take one scorer's answer; if there is none, or nonsense, its categories are missed."""
@@ -55,6 +60,17 @@ class Measured:
             _log.warning("scorer %s failed: %s", scorer.name, type(e).__name__)
             self._miss(scorer.categories)
 
+    def abstain(self, categories: Sequence[str]) -> None:
+        """Note what a scorer leaves to others, for it does not know the language."""
+        self.foreign |= frozenset(categories)
+
+    def settle(self) -> Measured:
+        """Mark as not measured what every scorer left to others."""
+        scored = {name for name in self.foreign if name in self.scores}
+        self.foreign -= scored
+        self.scores = self.scores.merged(dict.fromkeys(sorted(self.foreign)))
+        return self
+
     def _miss(self, categories: Sequence[str]) -> None:
         if categories:
             self.failed |= frozenset(categories)
@@ -72,6 +88,10 @@ class Measurer:
         self._cascade = cascade
         self._allowlist = Allowlist(policy.lists)
         self._words = _Words((list_words(policy.lists), *(model.words() for model in models)))
+        self._english = _Words(tuple(model.words() for model in models))
+        self._languages = frozenset(code for model in models for code in model.languages)
+        if self._languages - {ENGLISH}:
+            load_namer()  # takes half a second: not in the first check
         for model in models:
             model.score([normalize("warm up")])  # the first run plans memory, and proves the graph
 
@@ -92,15 +112,24 @@ class Measurer:
         prompt = self._allowlist.apply(prompt)
         if context is not _NO_CONTEXT and (described := describe(context)):
             prompt = replace(prompt, context=normalize(described, words=self._words).text)
-        measured = Measured()
+        measured = Measured(language=self._language(prompt, context))
         cascade = self._cascade if quick and context == _NO_CONTEXT else None
         for name in stage_policy.scorers:
             scorer = self._scorers[name]
+            if isinstance(scorer, TextScorer) and not scorer.knows(measured.language):
+                measured.abstain(scorer.categories)
+                continue
             if cascade is not None and scorer is cascade.full:
                 scorer = cascade
             answer = functools.partial(_ask, scorer, prompt, clock)
             measured.add(scorer, functools.partial(clock.timed, name, answer))
-        return measured
+        return measured.settle() if measured.foreign else measured
+
+    def _language(self, prompt: Prompt, context: Context) -> str | None:
+        """The language of the context, else of the text; None when no scorer cares."""
+        if not self._languages or context.language is not None:
+            return context.language
+        return identify(prompt.text, self._english, namer=load_namer)
 
     def unmeasured(self, stage_policy: StagePolicy) -> Scores:
         """None for every category of a stage: what is known of a text that is not scored."""

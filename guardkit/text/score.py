@@ -44,8 +44,15 @@ class Scorer(Protocol):
 class TextScorer:
     """An opened text artifact; one score a category it knows. Safe to share between threads."""
 
-    def __init__(self, artifact: Artifact, runner: Runner) -> None:
+    def __init__(
+        self, artifact: Artifact, runner: Runner, *, languages: Sequence[str] | None = None
+    ) -> None:
         """Put a tokenizer before a runner and a calibration behind it.
+
+        Args:
+            artifact: What was opened.
+            runner: The opened model.
+            languages: Those of the model's languages it is asked for; None: all.
 
         Raises:
             ManifestError: The artifact does not score text.
@@ -65,7 +72,13 @@ class TextScorer:
         calibration = artifact.manifest.calibration
         threshold = options.span_threshold
         self._span_bar = math.log(threshold / (1 - threshold))
+        asked = artifact.manifest.languages if languages is None else languages
+        self.languages = frozenset(asked)
         self._calibration = [calibration[category] for category in self.categories]
+
+    def knows(self, language: str | None) -> bool:
+        """Whether it was made for a language; one that nobody asked about counts as known."""
+        return language is None or not self.languages or language in self.languages
 
     def words(self) -> Container[str]:
         """The words `normalize` should undo disguises towards."""
@@ -147,21 +160,35 @@ def _spans(
         rows = found[..., column] & is_text
         peaks = token_logits[..., column][rows]
         ranges = zip(offsets[rows].tolist(), peaks.tolist(), strict=True)
-        for start, end, peak in _merge(prompt.text, ranges):
+        for start, end, peak in whole_words(prompt.text, ranges):
             first, last = prompt.to_original(start, end)
             score = 1.0 / (1.0 + math.exp(-peak))
             yield Span(first, last, manifest.categories[column], round(score, 4), manifest.name)
 
 
-def _merge(
+def _is_spaced_letter(character: str) -> bool:
+    """Whether it is a letter or digit of a script that puts spaces between words."""
+    return character.isalnum() and not (
+        "\u0e00" <= character <= "\u0eff" or "\u3040" <= character <= "\u9fff"
+    )
+
+
+def whole_words(
     text: str, ranges: Iterable[tuple[list[int], float]]
 ) -> Iterator[tuple[int, int, float]]:
-    """Widen ranges to whole words and join neighbours; each keeps its highest logit."""
+    """Widen ranges to whole words and join neighbours; each keeps its highest logit.
+
+    A token of a Unigram vocabulary may hold the space before its word. Scripts without spaces are not widened.
+    """
     runs: list[tuple[int, int, float]] = []
     for (start, end), peak in sorted(ranges):
-        while start > 0 and text[start - 1].isalnum():
+        while start < end and text[start].isspace():
+            start += 1
+        if start == end:
+            continue
+        while start > 0 and _is_spaced_letter(text[start - 1]):
             start -= 1
-        while end < len(text) and text[end].isalnum():
+        while end < len(text) and _is_spaced_letter(text[end]):
             end += 1
         if runs and start <= runs[-1][1] + 1:
             first, last, highest = runs[-1]

@@ -13,7 +13,7 @@ from guardkit.errors import ManifestError, RunError
 from guardkit.runtime.base import Arrays, open_runner
 from guardkit.runtime.fake import FakeRunner
 from guardkit.text.normalize import normalize
-from guardkit.text.score import TextScorer, calibrate
+from guardkit.text.score import TextScorer, calibrate, whole_words
 from guardkit.types import Scored, Span
 
 # The tiny artifact's scores by hand: 1 / (1 + exp(-logit)) for logits 4, 0 and -4.
@@ -200,3 +200,18 @@ def test_a_very_long_text_runs_in_bounded_batches_and_its_last_word_counts(
     assert sizes == [16, 16, 8]
     assert scored.scores["insult"] == pytest.approx(HARSH, abs=1e-6)
     assert [(span.start, span.end) for span in scored.spans] == [(2418, 2423)]
+
+
+@pytest.mark.parametrize(
+    ("text", "token", "expected"),
+    [
+        pytest.param("you idiots", (4, 9), [(4, 10)], id="widened-to-the-word"),
+        pytest.param("you idiot", (3, 9), [(4, 9)], id="the-space-before-is-left-out"),
+        pytest.param("这个白痴走了", (2, 4), [(2, 4)], id="chinese-has-no-spaces"),
+        pytest.param("a  b", (1, 3), [], id="spaces-alone"),
+    ],
+)
+def test_spans_are_words_where_there_are_words(
+    text: str, token: tuple[int, int], expected: list[tuple[int, int]]
+) -> None:
+    assert [(start, end) for start, end, _ in whole_words(text, [(list(token), 1.0)])] == expected
