@@ -37,6 +37,18 @@ def add(verbs: Verbs) -> None:
     _add_classifier(multi)
     multi.add_argument("--pieces", type=int, default=72_000, help="size of the vocabulary")
     multi.set_defaults(run=run_text_safety_multi)
+    soft = add_verb(
+        models,
+        "soft-labels",
+        text="label training texts with a larger trained model; start again to resume",
+        example="guardkit train soft-labels --teacher runs/mpnet --data shared/data --work runs/soft",
+    )
+    soft.add_argument("--teacher", required=True, type=Path, help="what guardkit train left")
+    add_sources(soft)
+    soft.add_argument("--work", required=True, type=Path, help="scored chunks go here")
+    soft.add_argument("--rows", type=int, default=40_000, help="training texts to label")
+    soft.add_argument("--threads", type=int, default=2)
+    soft.set_defaults(run=run_soft_labels)
     fast = add_verb(
         models,
         "text-safety-fast",
@@ -115,6 +127,21 @@ def run_text_safety_multi(args: argparse.Namespace) -> int:
         is_multilingual=True,
     )
     train(str(base), folders, args.work, settings, start=args.start)
+    return 0
+
+
+def run_soft_labels(args: argparse.Namespace) -> int:
+    """Score training texts with a larger model and keep what it says."""
+    require_torch("training", "train")
+    from guardkit.artifacts import find_artifact
+    from guardkit.export.soft_labels import LabelPlan, label_softly  # torch: an optional package
+    from guardkit.train.mixture import Folders
+
+    _log_progress()
+    plan = LabelPlan(rows=args.rows, threads=args.threads)
+    folders = Folders(args.data, args.own)
+    path = label_softly(args.teacher, find_artifact("text-safety"), folders, args.work, plan)
+    print(f"wrote {path}")
     return 0
 
 

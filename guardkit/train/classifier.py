@@ -260,10 +260,11 @@ def batches(rows: Sequence[Row], settings: Settings, epoch: int) -> Iterator[Bat
         by_length = pool[np.argsort([len(rows[row].ids) for row in pool], kind="stable")]
         groups += np.array_split(by_length, max(1, len(by_length) // settings.batch))
     for group in rng.permutation(len(groups)):
-        yield _collate([rows[row] for row in groups[group]])
+        yield collate([rows[row] for row in groups[group]])
 
 
-def _collate(rows: Sequence[Row]) -> Batch:
+def collate(rows: Sequence[Row]) -> Batch:
+    """One batch of encoded texts, padded to the longest."""
     shape = (len(rows), max(len(row.ids) for row in rows))
     categories = len(CATEGORIES)
     input_ids = torch.zeros(shape, dtype=torch.int64)

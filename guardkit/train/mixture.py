@@ -7,6 +7,8 @@ from pathlib import Path
 
 from guardkit.train.attacks import load_attacks
 from guardkit.train.data import Pool, joined, load_pool, wordless
+from guardkit.train.soft import FILE as SOFT_LABELS
+from guardkit.train.soft import softened
 from guardkit.train.stereotypes import load_stereotypes
 from guardkit.train.written import load_written, relabelled
 
@@ -23,8 +25,13 @@ class Folders:
     """The repository's `data`: `written`, `labels`."""
 
 
-def load_mixture(folders: Folders, *, split: str) -> Pool:
+def load_mixture(folders: Folders, *, split: str, soft: bool = True) -> Pool:
     """All English sources of one split.
+
+    Args:
+        folders: Where the sources lie.
+        split: `train` or `valid`.
+        soft: Whether to mix in the soft labels, where there are any; validation rows never get them.
 
     Raises:
         InputError: A source is missing.
@@ -34,7 +41,10 @@ def load_mixture(folders: Folders, *, split: str) -> Pool:
     stereotypes = load_stereotypes(folders.data / "bias" / "seegull", split=split)
     written = load_written(folders.own / "written", split=split)
     pools = [pool, attacks, stereotypes, written]
-    return joined([*pools, wordless()] if split == "train" else pools)
+    if split != "train":
+        return joined(pools)
+    mixture, labels = joined([*pools, wordless()]), folders.own / SOFT_LABELS
+    return softened(mixture, labels) if soft and labels.is_file() else mixture
 
 
 def _carriers(pool: Pool) -> list[str]:
