@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from guardkit.train.data import ENGLISH, Pool, joined, load_pool
+from guardkit.train.data import ENGLISH, Pool, joined, known_labels, load_pool
 from guardkit.train.mixture import Folders, load_mixture
 from guardkit.train.written import load_foreign
 
@@ -57,7 +57,7 @@ def load_multilingual(folders: Folders, *, split: str) -> Pool:
 def _thinned(english: Pool) -> Pool:
     """The English sources with lower rates, the thin ones less so."""
     is_own = np.array([source.startswith("written") for source in english.sources])
-    is_labelled = (english.weights > 0).all(axis=1)  # by annotators of ours, or by construction
+    is_labelled = known_labels(english).all(axis=1)  # by annotators of ours, or by construction
     factor = np.where(is_own | is_labelled, _ENGLISH_OTHER_RATE, _ENGLISH_COMMENTS_RATE)
     return replace(english, rates=(english.rates * factor).astype(np.float32))
 
