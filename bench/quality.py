@@ -102,15 +102,15 @@ def _moderation(guard: Guard) -> list[dict[str, Any]]:
     """Long inputs of many kinds; stands in for the OpenAI moderation set."""
     rows: list[dict[str, Any]] = []
     for name in ("stories", "chat_turns"):
-        texts = _read(_PROXIES / f"{name}.txt")
+        texts = read_texts(_PROXIES / f"{name}.txt")
         scores = _scores(guard, texts.texts)
         kept = texts.clear
-        rows.append(_ranked(f"{name}: any", texts.any[kept], scores[kept].max(axis=1)))
+        rows.append(ranked(f"{name}: any", texts.any[kept], scores[kept].max(axis=1)))
         for column, category in enumerate(CATEGORIES):
             known = ~np.isnan(texts.labels[:, column])
             truth = texts.labels[known, column] == 1
             if truth.sum() >= _FEW:
-                rows.append(_ranked(f"{name}: {category}", truth, scores[known, column]))
+                rows.append(ranked(f"{name}: {category}", truth, scores[known, column]))
     return rows
 
 
@@ -126,18 +126,18 @@ def _hate(guard: Guard) -> list[dict[str, Any]]:
         right = fired if function["hateful"] else ~fired
         all_right[function["hateful"]] += right.tolist()
         kind = "hateful" if function["hateful"] else "not hateful"
-        rows.append({"what": f"{function['function']} ({kind})", "right": _share(right)})
+        rows.append({"what": f"{function['function']} ({kind})", "right": share(right)})
     totals = {"hateful": all_right[True], "not hateful": all_right[False]}
     totals["all"] = all_right[True] + all_right[False]
     always = len(all_right[True]) / len(totals["all"])
     for what, right in totals.items():
-        rows.append({"what": what, "right": _share(right), "hate at least": bar})
+        rows.append({"what": what, "right": share(right), "hate at least": bar})
     return [*rows, {"what": "always hateful", "right": f"{always:.3f}"}]
 
 
 def _twins(guards: dict[str, Guard]) -> list[dict[str, Any]]:
     """Harmful prompts and harmless ones that look alike; stands in for XSTest."""
-    texts = _read(_PROXIES / "twins.txt")
+    texts = read_texts(_PROXIES / "twins.txt")
     harmful = texts.any
     rows = []
     for name, guard in guards.items():
@@ -145,8 +145,8 @@ def _twins(guards: dict[str, Guard]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "what": name,
-                "harmful flagged": _share(flagged[harmful]),
-                "harmless flagged": _share(flagged[~harmful]),
+                "harmful flagged": share(flagged[harmful]),
+                "harmless flagged": share(flagged[~harmful]),
             }
         )
     return rows
@@ -174,7 +174,7 @@ def _attacks(guard: Guard, data: Path) -> list[dict[str, Any]]:
         truth = np.array([True] * len(positive) + [False] * len(negative))
         scores = _scores(guard, [*positive, *negative])[:, column]
         rows.append(
-            {**_ranked(what, truth, scores), "recall at 1 % FPR": _at_one_percent(truth, scores)}
+            {**ranked(what, truth, scores), "recall at 1 % FPR": _at_one_percent(truth, scores)}
         )
     return rows
 
@@ -192,7 +192,7 @@ def _harmless(guards: dict[str, Guard], data: Path) -> list[dict[str, Any]]:
     for what, texts in sources.items():
         row: dict[str, Any] = {"what": what}
         for name, guard in guards.items():
-            row[f"flagged by {name}"] = _share([guard.check_prompt(t).flagged for t in texts])
+            row[f"flagged by {name}"] = share([guard.check_prompt(t).flagged for t in texts])
         rows.append(row)
     return rows
 
@@ -205,13 +205,14 @@ def _comments(guard: Guard, data: Path) -> list[dict[str, Any]]:
     kept = kept[pool.weights[kept, column] >= 1]
     truth = pool.labels[kept, column] >= 0.5
     scores = _scores(guard, [pool.texts[row] for row in kept])[:, column]
-    return [_ranked("jigsaw, validation rows: toxicity", truth, scores)]
+    return [ranked("jigsaw, validation rows: toxicity", truth, scores)]
 
 
 # --- reading and scoring ----------------------------------------------------------------------------
 
 
-def _read(path: Path) -> Texts:
+def read_texts(path: Path) -> Texts:
+    """The texts of a file in the form of `data/written`."""
     rng = np.random.default_rng(_SEED)
     texts, labels = [], []
     for number, categories, _, text in read_lines(path):
@@ -259,7 +260,8 @@ def _csv(data: Path, name: str) -> list[dict[str, str]]:
 # --- numbers --------------------------------------------------------------------------------------
 
 
-def _ranked(what: str, truth: Bools, scores: Floats) -> dict[str, Any]:
+def ranked(what: str, truth: Bools, scores: Floats) -> dict[str, Any]:
+    """A row of a table: how well the scores rank."""
     return {
         "what": what,
         "positive": f"{int(truth.sum())} / {len(truth)}",
@@ -272,7 +274,8 @@ def _at_one_percent(truth: Bools, scores: Floats) -> str:
     return str(bootstrap(lambda t, v: recall_at_fpr(t, v, 0.01) or 0.0, truth, scores))
 
 
-def _share(hits: Sequence[bool] | Bools) -> str:
+def share(hits: Sequence[bool] | Bools) -> str:
+    """A share with its interval, as text."""
     measured: Measured | None = wilson(int(np.sum(hits)), len(hits))
     return f"{measured} of {len(hits)}"
 

@@ -193,7 +193,8 @@ def find_artifact(name: str, *, path: Path | None = None) -> Artifact:
         tried.append(str(folder / name))
     raise MissingArtifactError(
         f"artifact '{name}' not found. Tried: {'; '.join(tried)}. "
-        f"Set {MODELS.environment_variable} to the folder that holds it, or the policy's models.{name}.path."
+        f"Set {MODELS.environment_variable} to the folder that holds it, or the policy's models.{name}.path; "
+        f"a model that has a wheel of its own comes with: pip install guardkit-{name}"
     )
 
 

@@ -103,7 +103,7 @@ class Guard:
 
     @classmethod
     def from_preset(cls, name: str) -> Guard:
-        """A guard from a shipped policy: `text-to-image`, `chat`, `kids` or `research`."""
+        """A guard from a shipped policy: `text-to-image`, `chat`, `kids`, `research` or `multilingual`."""
         return cls(load_preset(name))
 
     # --- what callers ask ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`guardkit export text-safety | card`."""
+"""`guardkit export text-safety | text-safety-multi | card`."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ def add(verbs: Verbs) -> None:
         example="guardkit export text-safety --help",
     )
     kinds = parser.add_subparsers(metavar="MODEL", required=True)
-    text = add_verb(
-        kinds,
-        "text-safety",
-        text="write the int8 artifact with manifest, calibration and parity card",
-        example="guardkit export text-safety --work runs/v2 --data shared/data --out exported_models",
-    )
-    text.add_argument("--work", required=True, type=Path, help="what guardkit train left")
-    add_sources(text)
-    text.add_argument("--out", type=Path, default=Path("exported_models"))
-    text.add_argument("--version", default="0.2.0")
-    text.set_defaults(run=run_text_safety)
+    for name, version in (("text-safety", "0.3.0"), ("text-safety-multi", "0.1.0")):
+        text = add_verb(
+            kinds,
+            name,
+            text="write the int8 artifact with manifest, calibration and parity card",
+            example=f"guardkit export {name} --work runs/v2 --data shared/data --out exported_models",
+        )
+        text.add_argument("--work", required=True, type=Path, help="what guardkit train left")
+        add_sources(text)
+        text.add_argument("--out", type=Path, default=Path("exported_models"))
+        text.add_argument("--version", default=version)
+        text.set_defaults(run=run_text_safety, kind=name)
     card = add_verb(
         kinds,
         "card",
-        text="measure text-safety on the validation rows and write its CARD.md",
+        text="measure a text classifier on the validation rows and write its CARD.md",
         example="guardkit export card --data shared/data --fp32 runs/v2/fp32/text-safety",
+    )
+    card.add_argument(
+        "--model", choices=("text-safety", "text-safety-multi"), default="text-safety"
     )
     add_sources(card)
     card.add_argument("--models", type=Path, default=Path("exported_models"))
@@ -44,13 +48,19 @@ def add(verbs: Verbs) -> None:
 
 
 def run_text_safety(args: argparse.Namespace) -> int:
-    """Export the text classifier."""
+    """Export a text classifier."""
     _prepare()
-    from guardkit.export.text_safety import export_text_safety  # torch: an optional package
+    from guardkit.export import text_safety  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    folders = Folders(args.data, args.own)
-    artifact = export_text_safety(args.work, folders, args.out, version=args.version)
+    kinds = {one.name: one for one in (text_safety.TEXT_SAFETY, text_safety.TEXT_SAFETY_MULTI)}
+    artifact = text_safety.export_text_safety(
+        args.work,
+        Folders(args.data, args.own),
+        args.out,
+        version=args.version,
+        kind=kinds[args.kind],
+    )
     print(f"wrote {artifact.path}")
     return 0
 
@@ -59,11 +69,13 @@ def run_card(args: argparse.Namespace) -> int:
     """Measure and write the card."""
     _prepare()
     from guardkit.export.card import write_card  # scikit-learn: an optional package
+    from guardkit.export.multi_card import write_multi_card
     from guardkit.train.mixture import Folders
 
     folders = Folders(args.data, args.own)
     policy = read_policy(args.policy)
-    path = write_card(args.models / "text-safety", folders, policy, fp32=args.fp32)
+    write = write_multi_card if args.model == "text-safety-multi" else write_card
+    path = write(args.models / args.model, folders, policy, fp32=args.fp32)
     print(f"wrote {path}")
     return 0
 

@@ -10,7 +10,7 @@ Intervals are 95 %: bootstrap over rows for areas, Wilson for shares.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def write_card(folder: Path, folders: Folders, policy: Policy, *, fp32: Path | N
         reference = np.concatenate(
             [logits_of(load_artifact(fp32), half) for half in (first, second)]
         )
-        parts.append(_int8_cost(np.concatenate(logits), reference, pool, artifact, thresholds))
+        parts.append(int8_cost(np.concatenate(logits), reference, pool, artifact, thresholds))
     parts += [_training(load_mixture(folders, split="train")), _LIMITS]
     path = folder / "CARD.md"
     path.write_text("\n".join(parts))
@@ -172,12 +172,17 @@ def _cross_fitted(logits: Sequence[Floats], pools: Sequence[Pool]) -> Floats:
     scored = []
     for mine, others in ((0, 1), (1, 0)):
         fitted = fit_calibration(logits[others], pools[others])
-        columns = [
-            _calibrated(column, fitted[category])
-            for column, category in zip(logits[mine].T, CATEGORIES, strict=True)
-        ]
-        scored.append(np.stack(columns, axis=1))
+        scored.append(calibrated_rows(logits[mine], fitted))
     return np.concatenate(scored)
+
+
+def calibrated_rows(logits: Floats, by: Mapping[str, Calibration]) -> Floats:
+    """Probabilities f64 [rows, categories] of logits, each category under its own calibration."""
+    columns = [
+        _calibrated(column, by[category])
+        for column, category in zip(logits.T, CATEGORIES, strict=True)
+    ]
+    return np.stack(columns, axis=1)
 
 
 def _calibrated(logits: Floats, by: Calibration) -> Floats:
@@ -324,9 +329,10 @@ alone, it scored higher there in {wilson(sum(right), len(right))} of {len(right)
 """
 
 
-def _int8_cost(
+def int8_cost(
     int8: Floats, fp32: Floats, pool: Pool, artifact: Artifact, thresholds: dict[str, float]
 ) -> str:
+    """What the card says of logits f64 [rows, categories] of an artifact against its fp32 twin's."""
     crosses = np.zeros((len(pool.texts), len(CATEGORIES)), bool)
     for column, category in enumerate(CATEGORIES):
         calibration = artifact.manifest.calibration[category]
@@ -386,7 +392,8 @@ are left out. Licences: `THIRD_PARTY.md`.
 
 _LIMITS = """## Limits
 
-- English only. Text in another language gets scores that mean little; nothing says so yet.
+- English only. Text found to be in another language is not scored: `text-safety-multi` knows 16 more, and the policy's
+  `languages.low_evidence` answers the rest. Fewer than four words in Latin letters count as English.
 - Self-harm, violence, sexual, illicit, bias and jailbreak were learned largely from texts written for this purpose, few of
   them longer than 120 words. Do not rely on self-harm alone to find people at risk.
 - `shocking`, privacy and public figures are not scored.

@@ -29,7 +29,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-_ALPHA = 0.65  # of .5, .65 and .8 the one with the least difference (guardkit/train/LOG.md)
 _TINY = 1e-6
 # GELU is never below -0.17: more than a quarter of a token's largest only where all is near 0.
 _LOWEST = {"signed": -1.0, "behind_gelu": -0.25}
@@ -56,12 +55,15 @@ class PerTokenLinear(nn.Module):
         return linear(x / largest, self.weight) * largest + self.bias
 
 
-def with_token_scales(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> nn.Module:
+def with_token_scales(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, alpha: float
+) -> nn.Module:
     """A copy of a text model with every linear layer of encoder and heads rewritten.
 
     Args:
         model: Takes (input_ids, attention_mask).
         batches: A few hundred training texts, which set how the channels are evened out.
+        alpha: How much of an outlier the weights take over, in [0, 1]; `a` of the module docstring.
     """
     model = copy.deepcopy(model).eval()
     largest = _largest_inputs(model, batches)
@@ -69,7 +71,7 @@ def with_token_scales(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
         plain = [model.get_submodule(name) for name in names]
         weights = torch.stack([layer.weight.detach().abs().amax(0) for layer in plain]).amax(0)
         inputs = largest[names[0]].clamp(min=1e-5)
-        scale = inputs**_ALPHA / weights.clamp(min=1e-5) ** (1 - _ALPHA)
+        scale = inputs**alpha / weights.clamp(min=1e-5) ** (1 - alpha)
         inverse = 1 / scale  # one tensor for all: onnxruntime then scales their input once
         for name, layer in zip(names, plain, strict=True):
             parent, _, child = name.rpartition(".")

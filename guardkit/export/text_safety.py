@@ -1,6 +1,7 @@
-"""A trained `text-safety` model to an artifact: graph, tokenizer, calibration, parity, manifest.
+"""A trained text classifier to an artifact: graph, tokenizer, calibration, parity, manifest.
 
     guardkit export text-safety --work FOLDER --data FOLDER --out exported_models
+    guardkit export text-safety-multi --work FOLDER --data FOLDER --out exported_models
 
 Everything the card states is measured on the int8 graph through the SDK's own scorer.
 """
@@ -11,7 +12,8 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -42,55 +44,83 @@ from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
 from guardkit.text.score import TextScorer
 from guardkit.train.classifier import SafetyModel, Settings, batches, encode_pool, load_trained
-from guardkit.train.data import CATEGORIES, Pool
+from guardkit.train.data import CATEGORIES, ENGLISH, Pool
 from guardkit.train.mixture import Folders, load_mixture
+from guardkit.train.multilingual import LANGUAGES, load_multilingual
 
 _log = logging.getLogger(__name__)
 
-NAME = "text-safety"
 _MODEL, _TOKENIZER = "1/model.onnx", "1/tokenizer.json"
 _IDENTITY = {category: Calibration(1.0, 0.0) for category in CATEGORIES}
+_SEED = 20261126
 _SCALE_TEXTS = 512  # training texts that set how int8 evens out the channels
 # Parity is held to what was found when the card was made, with room for another processor's kernels.
 _ROOM = 1.5
+_CALIBRATING = 8000  # rows at most: two numbers a category are fitted on them
 
 
-def export_text_safety(work: Path, folders: Folders, out: Path, *, version: str) -> Artifact:
-    """Write the artifact `text-safety` from a training's folder.
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What tells one text classifier's artifact from another's."""
+
+    name: str
+    languages: tuple[str, ...]
+    licence: str
+    load: Callable[..., Pool]
+    """Reads its sources: `load(folders, split=...)`."""
+    alpha: float
+    """For `quantize.with_token_scales`: the least difference of several (train/LOG.md)."""
+
+
+TEXT_SAFETY = Kind("text-safety", (ENGLISH,), "Apache-2.0", load_mixture, alpha=0.65)
+TEXT_SAFETY_MULTI = Kind("text-safety-multi", LANGUAGES, "OpenRAIL++", load_multilingual, alpha=0.4)
+
+
+def export_text_safety(
+    work: Path, folders: Folders, out: Path, *, version: str, kind: Kind = TEXT_SAFETY
+) -> Artifact:
+    """Write an artifact from a training's folder.
 
     Args:
-        work: What `guardkit train text-safety` left.
+        work: What `guardkit train text-safety`, or `text-safety-multi`, left.
         folders: Where the sources lie; their validation rows calibrate the scores.
         out: The folder that holds artifacts.
         version: Version of the artifact.
+        kind: Which of the classifiers it is.
 
     Raises:
         InputError: `work` holds no trained model.
     """
     if not (work / "model.safetensors").is_file():
-        raise InputError(f"{work}: no model.safetensors. Run guardkit train text-safety first.")
-    folder = out / NAME
+        raise InputError(f"{work}: no model.safetensors. Run guardkit train {kind.name} first.")
+    folder = out / kind.name
     (folder / "1").mkdir(parents=True, exist_ok=True)
-    fp32 = work / "fp32" / NAME
+    fp32 = work / "fp32" / kind.name
     (fp32 / "1").mkdir(parents=True, exist_ok=True)
     model = load_trained(work)
     export_onnx(model, fp32 / _MODEL)
-    _export_int8(model, work, folders, folder / _MODEL)
+    _export_int8(model, work, kind.load(folders, split="train"), folder / _MODEL, kind.alpha)
     for target in (fp32, folder):
         _write_tokenizer(work / "tokenizer.json", target / _TOKENIZER)
         (target / "labels.txt").write_text("\n".join(CATEGORIES) + "\n")
-    reference = _write_manifest(fp32, version, "fp32", _IDENTITY)
-    artifact = _write_manifest(folder, version, "int8", _IDENTITY)
+    reference = _write_manifest(fp32, kind, version, "fp32", _IDENTITY)
+    artifact = _write_manifest(folder, kind, version, "int8", _IDENTITY)
     _write_parity(artifact, reference)
-    artifact = _write_manifest(folder, version, "int8", _IDENTITY)
-    pool = load_mixture(folders, split="valid")
+    artifact = _write_manifest(folder, kind, version, "int8", _IDENTITY)
+    pool = calibration_rows(kind.load(folders, split="valid"))
     calibration = fit_calibration(logits_of(artifact, pool), pool)
     (folder / "config.pbtxt").write_text(config_pbtxt(artifact.manifest))
-    _write_manifest(fp32, version, "fp32", calibration)
-    return _write_manifest(folder, version, "int8", calibration)
+    _write_manifest(fp32, kind, version, "fp32", calibration)
+    return _write_manifest(folder, kind, version, "int8", calibration)
 
 
-def _export_int8(model: SafetyModel, work: Path, folders: Folders, out: Path) -> None:
+def calibration_rows(valid: Pool) -> Pool:
+    """Validation rows that calibrate: all, or of very many a part, drawn once each by their rates."""
+    keys = np.random.default_rng(_SEED).exponential(size=len(valid.texts)) / valid.rates
+    return valid.take(np.sort(np.argsort(keys)[:_CALIBRATING]))
+
+
+def _export_int8(model: SafetyModel, work: Path, pool: Pool, out: Path, alpha: float) -> None:
     """Rewrite the linear layers for int8, by what they see on training texts, and quantize them."""
     settings = Settings(batch=16)
     encoder = Encoder(
@@ -98,10 +128,10 @@ def _export_int8(model: SafetyModel, work: Path, folders: Folders, out: Path) ->
         max_tokens=settings.max_tokens,
         overlap=settings.overlap,
     )
-    pool = load_mixture(folders, split="train")
     rows = np.random.default_rng(settings.seed).permutation(len(pool.texts))[:_SCALE_TEXTS]
     seen = batches(encode_pool(pool.take(rows), encoder), settings, epoch=0)
-    rewritten = with_token_scales(model, ((b.input_ids, b.attention_mask) for b in seen))
+    inputs = ((batch.input_ids, batch.attention_mask) for batch in seen)
+    rewritten = with_token_scales(model, inputs, alpha=alpha)
     with tempfile.TemporaryDirectory() as scratch:
         graph = Path(scratch) / "rewritten.onnx"
         export_onnx(rewritten, graph)
@@ -161,18 +191,22 @@ def _write_tokenizer(source: Path, target: Path) -> None:
 
 
 def _write_manifest(
-    folder: Path, version: str, precision: str, calibration: Mapping[str, Calibration]
+    folder: Path,
+    kind: Kind,
+    version: str,
+    precision: str,
+    calibration: Mapping[str, Calibration],
 ) -> Artifact:
     settings = Settings()
     names = [_MODEL, _TOKENIZER, "labels.txt", PARITY_FILE]
     tokens = ("windows", "tokens")
     manifest = Manifest(
         format=FORMAT,
-        name=NAME,
+        name=kind.name,
         version=version,
         task="text-scores",
         precision=precision,
-        licence="Apache-2.0",
+        licence=kind.licence,
         categories=CATEGORIES,
         calibration=dict(calibration),
         inputs=(
@@ -184,7 +218,7 @@ def _write_manifest(
             TensorSpec("token_logits", "float32", (*tokens, len(CATEGORIES))),
         ),
         files={name: _entry(folder / name) for name in names if (folder / name).is_file()},
-        languages=("en",),
+        languages=kind.languages,
         text=TextOptions(max_tokens=settings.max_tokens, overlap=settings.overlap),
     )
     encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from guardkit.errors import DeadlineError
+from guardkit.errors import DeadlineError, MissingExtraError
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.runtime.clock import Clock, check_time
 from guardkit.text.blocklist import Allowlist, Blocklist, list_words
 from guardkit.text.cascade import Cascade
 from guardkit.text.context import describe
-from guardkit.text.language import ENGLISH, identify, load_namer
+from guardkit.text.language import TOLD_BY_SCRIPT, identify, load_namer
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Context, Scored, Scores, Span, Tier
@@ -90,8 +90,10 @@ class Measurer:
         self._words = _Words((list_words(policy.lists), *(model.words() for model in models)))
         self._english = _Words(tuple(model.words() for model in models))
         self._languages = frozenset(code for model in models for code in model.languages)
-        if self._languages - {ENGLISH}:
-            load_namer()  # takes half a second: not in the first check
+        if (
+            self._languages - TOLD_BY_SCRIPT and load_namer() is None
+        ):  # half a second, here and once
+            raise MissingExtraError("telling the languages of this policy's models", "languages")
         for model in models:
             model.score([normalize("warm up")])  # the first run plans memory, and proves the graph
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from guardkit.errors import InputError
 from guardkit.train.data import CATEGORIES, Pool, known_labels
 from guardkit.train.written import digest
 
@@ -36,10 +37,15 @@ def softened(pool: Pool, path: Path) -> Pool:
     Args:
         pool: Any rows; those that the file does not name stay as they are.
         path: What `save` wrote.
+
+    Raises:
+        InputError: The file is of other categories.
     """
     with np.load(path) as stored:
         if tuple(stored["categories"]) != CATEGORIES:
-            raise ValueError(f"{path}: holds other categories. Make it again.")
+            raise InputError(
+                f"{path}: holds other categories. Make it again: guardkit train soft-labels."
+            )
         names = dict(zip(stored["digests"].tolist(), range(len(stored["digests"])), strict=True))
         scores = stored["scores"].astype(np.float32)
     found = np.array([names.get(_name(text), -1) for text in pool.texts], np.int64)

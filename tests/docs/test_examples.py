@@ -24,7 +24,13 @@ def test_every_example_runs_in_under_forty_lines(example: Path) -> None:
     assert done.stdout
 
 
-@pytest.mark.parametrize("block", _BLOCKS, ids=range(len(_BLOCKS)))
+_PARAMETERS = [
+    pytest.param(block, marks=pytest.mark.languages if "multilingual" in block else ())
+    for block in _BLOCKS
+]
+
+
+@pytest.mark.parametrize("block", _PARAMETERS, ids=range(len(_BLOCKS)))
 def test_every_python_block_of_the_readme_runs(block: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", block], capture_output=True, text=True, check=False

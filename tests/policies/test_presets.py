@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guardkit import Action, Guard
+from guardkit import Action, Guard, Status
 from guardkit.cli.main import main
 from guardkit.policy.cases import cases_file
 from guardkit.policy.load import list_policies
@@ -12,7 +12,13 @@ from guardkit.policy.load import list_policies
 _POLICIES = {name: file for name, file in list_policies().items() if cases_file(file).is_file()}
 
 
-@pytest.mark.parametrize("name", _POLICIES)
+_NAMES = [
+    pytest.param(name, marks=pytest.mark.languages if name == "multilingual" else ())
+    for name in _POLICIES
+]
+
+
+@pytest.mark.parametrize("name", _NAMES)
 def test_every_case_holds_and_every_rule_is_proven(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -20,7 +26,7 @@ def test_every_case_holds_and_every_rule_is_proven(
 
 
 def test_the_promised_presets_are_shipped() -> None:
-    assert {"text-to-image", "chat", "kids", "research"} <= set(_POLICIES)
+    assert {"text-to-image", "chat", "kids", "research", "multilingual"} <= set(_POLICIES)
 
 
 def test_research_measures_and_blocks_nothing() -> None:
@@ -28,6 +34,49 @@ def test_research_measures_and_blocks_nothing() -> None:
     assert decision.action is Action.ALLOW
     assert decision.shadow is Action.BLOCK
     assert decision.fired
+
+
+@pytest.fixture(scope="module")
+def multilingual() -> Guard:
+    return Guard.from_preset("multilingual")
+
+
+@pytest.mark.languages
+@pytest.mark.parametrize(
+    ("text", "language", "action"),
+    [
+        ("Ich werde dich finden und dann bringe ich dich um", "de", Action.BLOCK),
+        ("Morgen gehen wir mit den Kindern in den Zoo", "de", Action.ALLOW),
+        ("Te voy a encontrar y te voy a matar", "es", Action.BLOCK),
+        ("この荷物を明日までに届けてください", "ja", Action.ALLOW),
+        ("Пойдём завтра в кино, говорят хороший фильм", "ru", Action.ALLOW),
+        ("I will find you and kill you", "en", Action.BLOCK),
+    ],
+)
+def test_other_languages_are_answered_by_the_model_that_knows_them(
+    multilingual: Guard, text: str, language: str, action: Action
+) -> None:
+    decision = multilingual.check_prompt(text)
+    assert (decision.language, decision.action) == (language, action)
+    assert decision.status is Status.OK
+
+
+@pytest.mark.languages
+def test_a_language_that_no_model_knows_is_not_scored(multilingual: Guard) -> None:
+    decision = multilingual.check_prompt("Jutro idziemy z dziećmi do zoo, będzie świetna zabawa")
+    assert (decision.language, decision.action, decision.status) == (
+        "pl",
+        Action.BLOCK,
+        Status.ERROR,
+    )
+    assert set(decision.scores.values()) == {None}
+
+
+@pytest.mark.languages
+def test_spans_of_another_script_are_characters_of_the_original(multilingual: Guard) -> None:
+    text = "Слушай, ты идиот, закрой рот"
+    spans = multilingual.check_output(text=text).spans
+    assert "идиот" in {text[span.start : span.end] for span in spans if span.category == "insult"}
 
 
 def test_the_schema_that_policy_files_name_stands_beside_them() -> None:

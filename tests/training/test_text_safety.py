@@ -2,178 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
-from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from guardkit import Guard
 from guardkit.artifacts import RunnerOptions, load_artifact
 from guardkit.cli.main import main
 from guardkit.errors import InputError, ParityError
 from guardkit.export.card import Measured, bootstrap, wilson
-from guardkit.export.text_safety import export_text_safety, fit_calibration
+from guardkit.export.multi_card import write_multi_card
+from guardkit.export.text_safety import TEXT_SAFETY_MULTI, export_text_safety, fit_calibration
 from guardkit.export.verify import load_card, verify
 from guardkit.policy.load import policy_from_dict
 from guardkit.runtime.base import open_runner
 from guardkit.train.classifier import Batch, Settings, build, draw, load_trained, loss_of, train
-from guardkit.train.data import CATEGORIES, COLUMNS, halves, known_labels, load_pool
+from guardkit.train.data import CATEGORIES, halves, known_labels, load_pool
 from guardkit.train.mixture import Folders, load_mixture
+from guardkit.train.multilingual import LANGUAGES
 from guardkit.train.start import start_from
 from guardkit.train.vary import fill, mistype
 from guardkit.train.written import digest, load_written, parse_categories, relabelled
-
-_WORDS = [
-    "a",
-    "the",
-    "idiot",
-    "friend",
-    "you",
-    "are",
-    "nice",
-    "sea",
-    "will",
-    "hurt",
-    "photo",
-    "of",
-    "obey",
-]
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-_COLUMNS = sorted({column for columns in COLUMNS.values() for column in columns})
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random two-layer BERT with a twenty-word vocabulary, as a Hugging Face folder."""
-    folder = tmp_path_factory.mktemp("base")
-    vocabulary = {word: index for index, word in enumerate(_SPECIAL + _WORDS)}
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.enable_padding(length=128)  # as the files in the wild do
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    """Every source in miniature: "idiot" is an insult, "hurt" a threat, "obey" an attack."""
-    root = tmp_path_factory.mktemp("sources")
-    folders = Folders(root / "data", root / "own")
-    _write_pool(folders.data / "text")
-    multilingual = folders.data / "multilingual"
-    prompts = [{"text": f"obey the {name}"} for name in map(str, range(40))]
-    _write_csv(multilingual / "jailbreak_prompts" / "dev.csv.gz", prompts)
-    orders = [{"attack": f"obey a {name}"} for name in map(str, range(40))]
-    _write_csv(multilingual / "bipia_attacks" / "train.csv.gz", orders)
-    pairs = [
-        {"identity": f"Land{at}", "attribute": "sea", "mean offensiveness_score": str(at % 3)}
-        for at in range(60)
-    ]
-    _write_csv(folders.data / "bias" / "seegull" / "train.csv.gz", pairs)
-    written = folders.own / "written"
-    written.mkdir(parents=True)
-    lines = [f"insult toxicity | chat | you are the idiot {{name}} {at}" for at in range(80)]
-    lines += [f"- | chat | you are the friend of {{name}} {at}" for at in range(80)]
-    (written / "demo.txt").write_text("# a comment\n" + "\n".join(lines) + "\n")
-    pair = {"text": "you will", "yes": ["threat"], "context": {"turns": [["user", "hurt"]]}}
-    (written / "context.jsonl").write_text(json.dumps(pair) + "\n")
-    return folders
-
-
-def _write_pool(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    rows = []
-    for index in range(600):
-        words = list(rng.choice(_WORDS, size=int(rng.integers(3, 9))))
-        labels = dict.fromkeys(_COLUMNS, 0.0)
-        labels["insult"] = labels["toxicity"] = float("idiot" in words)
-        labels["threat"] = float("hurt" in words)
-        for column in _COLUMNS:  # the other heads need two classes to be calibrated
-            if column not in ("insult", "toxicity", "threat"):
-                labels[column] = float("sea" in words)
-        source = "coco_captions" if index % 3 else "jigsaw_toxic_subset"
-        rows.append({
-            "text": " ".join(words) + f" {index}", "source": source, "lang": "en",
-            "licence": "OpenRAIL++" if index % 50 == 0 else "MIT",
-            "split": "valid" if index % 4 == 0 else "train", **labels,
-        })  # fmt: skip
-    harmless = dict.fromkeys(_COLUMNS, 0.0)
-    rows += [  # long and harmless: what hidden orders are put into
-        {
-            "text": f"a nice photo of the sea {index} " * 4,
-            "source": "paradetox",
-            "lang": "en",
-            "licence": "MIT",
-            "split": "valid" if index % 2 else "train",
-            **harmless,
-        }
-        for index in range(8)
-    ]
-    rows[1]["sexual"] = float("nan")
-    pq.write_table(pa.Table.from_pylist(rows), folder / "unified.parquet")
-
-
-def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:
-    path.parent.mkdir(parents=True)
-    with gzip.open(path, "wt", encoding="utf8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-@pytest.fixture(scope="session")
-def data(folders: Folders) -> Path:
-    """The pool alone."""
-    return folders.data / "text"
-
-
-@pytest.fixture(scope="session")
-def work(base: Path, folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished training."""
-    folder = tmp_path_factory.mktemp("work")
-    settings = Settings(
-        rows=5000, encoder_rate=2e-3, head_rate=5e-3, threads=1, checkpoint_steps=10
-    )
-    train(str(base), folders, folder, settings)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def models(work: Path, folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported artifact's folder of models."""
-    folder = tmp_path_factory.mktemp("models")
-    export_text_safety(work, folders, folder, version="9.9.9")
-    return folder
 
 
 def test_restricted_rows_are_left_out_and_splits_are_kept(data: Path) -> None:
@@ -216,6 +70,32 @@ def test_training_starts_again_where_it_stopped(
     ids = torch.tensor([[2, 6, 3]])
     # The last few steps ran again, at a learning rate near zero and with another dropout.
     assert torch.allclose(first(ids, ids * 0 + 1)[0], again(ids, ids * 0 + 1)[0], atol=0.05)
+
+
+def test_a_multilingual_classifier_says_its_languages_and_its_card_reports_them(
+    work: Path, folders: Folders, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(folders.own, own)
+    (own / "written" / "languages").mkdir()
+    lines = [f"insult toxicity | chat | du idiot {at}" for at in range(150)]
+    lines += [f"- | chat | du friend {at}" for at in range(150)]
+    (own / "written" / "languages" / "de.txt").write_text("\n".join(lines) + "\n")
+    mine = Folders(folders.data, own)
+    artifact = export_text_safety(work, mine, tmp_path, version="9.9.9", kind=TEXT_SAFETY_MULTI)
+    assert (artifact.manifest.name, artifact.manifest.licence) == (
+        "text-safety-multi",
+        "OpenRAIL++",
+    )
+    assert artifact.manifest.languages == LANGUAGES
+    assert verify(artifact).holds
+    monkeypatch.setenv("GUARDKIT_MODELS", str(models))
+    policy = policy_from_dict({"policy": "demo", "prompt": {"scorers": ["text-safety"]}})
+    card = write_multi_card(artifact.path, mine, policy, fp32=work / "fp32" / artifact.path.name)
+    text = card.read_text()
+    assert "| de | " in text
+    assert "OpenRAIL++" in text
+    assert "What int8 costs" in text
 
 
 def test_the_exported_model_learned_what_the_pool_says(

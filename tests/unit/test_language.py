@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from guardkit.errors import PolicyError
+from guardkit.errors import MissingExtraError, PolicyError
 from guardkit.guard import Guard
 from guardkit.policy.load import policy_from_dict
 from guardkit.policy.rules import Languages, Policy, Rule, StagePolicy, When
@@ -70,9 +70,9 @@ def test_the_library_is_not_asked_about_english() -> None:
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An English model and one that knows German and Japanese, with the same words."""
+    """An English model and one that knows Japanese and Korean, with the same words."""
     words = {"idiot": {"insult": 4.0}, "今天": {"insult": 0.0}}
-    for name, languages in (("text-safety", ["en"]), ("text-safety-multi", ["en", "de", "ja"])):
+    for name, languages in (("text-safety", ["en"]), ("text-safety-multi", ["en", "ja", "ko"])):
         folder = build_tiny_artifact(tmp_path / name, TinyText(name, words=words))
         change_manifest(folder, {"languages": languages})
     monkeypatch.setenv("GUARDKIT_MODELS", str(tmp_path))
@@ -113,7 +113,7 @@ def test_a_model_that_knows_the_language_answers_for_one_that_does_not(models: P
 
 
 def test_a_model_can_be_asked_for_some_of_its_languages(models: Path) -> None:
-    asked = {"text-safety-multi": {"languages": ["de"]}}
+    asked = {"text-safety-multi": {"languages": ["ko"]}}
     policy = policy_from_dict(
         {
             "policy": "demo",
@@ -131,7 +131,7 @@ def test_a_model_can_be_asked_for_some_of_its_languages(models: Path) -> None:
         }
     )
     assert Guard(policy).check_prompt("コーヒーを飲みたいです").status is Status.ERROR
-    assert Guard(policy).check_prompt("hello", Context(language="de")).status is Status.OK
+    assert Guard(policy).check_prompt("hello", Context(language="ko")).status is Status.OK
 
 
 def test_what_the_caller_says_of_the_language_counts(models: Path) -> None:
@@ -151,6 +151,15 @@ def test_a_rule_can_ask_for_a_language_or_its_tier(models: Path) -> None:
     fired = [one.rule for one in guard.check_prompt("コーヒー").fired]
     assert fired == ["strict", "japanese"]
     assert guard.check_prompt("hello").fired == ()
+
+
+def test_languages_that_scripts_do_not_tell_need_the_library(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_manifest(models / "text-safety-multi", {"languages": ["en", "de"]})
+    monkeypatch.setattr("guardkit.text.measure.load_namer", lambda: None)
+    with pytest.raises(MissingExtraError, match=r"guardkit\[languages\]"):
+        Guard(_policy("text-safety", "text-safety-multi"))
 
 
 def test_a_model_that_says_nothing_of_languages_takes_any(tmp_path: Path, guard: Guard) -> None:

@@ -1,7 +1,7 @@
-"""The wheel works where nothing of ours is: empty folder, empty environment, network blocked.
+"""The wheels work where nothing of ours is: empty folder, empty environment, network blocked.
 
 Builds the wheel, installs it with its `cpu` extra into a fresh environment, checks its size, then
-checks a prompt in an empty folder under a Python whose sockets raise.
+checks a prompt in an empty folder under a Python whose sockets raise; likewise the data-only wheel.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ _ROOT = Path(__file__).parent.parent.parent
 _LARGEST_WHEEL = 100_000_000  # bytes; product.md section 5
 _LARGEST_INSTALL = 220_000_000  # bytes with [cpu] and the shipped text model; issue 2
 
-_CHECK = """
-import socket, sys
+_OFFLINE = """
+import socket
 
 def refuse(*args, **kwargs):
     raise AssertionError("the network was used")
 
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+"""
+_CHECK = """
 from pathlib import Path
 import guardkit
 from guardkit import Action, Guard
@@ -36,6 +38,15 @@ try:
     socket.create_connection(("127.0.0.1", 9))
 except AssertionError:
     print("wheel: two prompts checked, offline")  # the block itself works
+"""
+_CHECK_LANGUAGES = """
+from guardkit import Action, Guard
+guard = Guard.from_preset("multilingual")
+decision = guard.check_prompt("Ich werde dich finden und dann bringe ich dich um")
+assert (decision.language, decision.action) == ("de", Action.BLOCK), decision
+decision = guard.check_prompt("Morgen gehen wir mit den Kindern in den Zoo")
+assert (decision.language, decision.action) == ("de", Action.ALLOW), decision
+print("data wheel: two German prompts checked, offline")
 """
 _DECIDE = """
 from guardkit import Guard
@@ -59,17 +70,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         dist, empty, home = Path(folder) / "dist", Path(folder) / "empty", Path(folder) / "env"
         empty.mkdir()
-        _run(
-            sys.executable,
-            "-m",
-            "build",
-            "--wheel",
-            "--no-isolation",
-            "--outdir",
-            str(dist),
-            str(_ROOT),
-        )
-        (wheel,) = dist.glob("*.whl")
+        wheel = _build(_ROOT, dist / "main")
+        languages = _build(_ROOT / "wheels" / "text-safety-multi", dist / "languages")
         size = wheel.stat().st_size
         assert size < _LARGEST_WHEEL, f"{wheel.name}: {size} bytes"
         _run(sys.executable, "-m", "venv", str(home))
@@ -82,11 +84,21 @@ def main() -> None:
         installed = _size(home) - before
         assert installed < _LARGEST_INSTALL, f"installed: {installed} bytes"
         first, later = (_cpu_s(python, "-c", _DECIDE, cwd=empty) for _ in range(2))
-        _run(python, "-c", _CHECK, cwd=empty)
+        _run(python, "-c", _OFFLINE + _CHECK, cwd=empty)
         _run(str(home / "bin" / "guardkit"), "models", "verify", cwd=empty)
         _run(str(home / "bin" / "guardkit"), "doctor", cwd=empty)
+        _run(python, *install, str(languages))
+        _run(python, "-c", _OFFLINE + _CHECK_LANGUAGES, cwd=empty)
+        print(f"data wheel {languages.stat().st_size / 1e6:.1f} MB")
         print(f"wheel {size / 1e6:.1f} MB, installed with [cpu] {installed / 1e6:.0f} MB")
         print(f"first decision, CPU: {first:.2f} s after installation, {later:.2f} s later")
+
+
+def _build(project: Path, out: Path) -> Path:
+    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation")
+    _run(*build, "--outdir", str(out), str(project))
+    (wheel,) = out.glob("*.whl")
+    return wheel
 
 
 def _size(folder: Path) -> int:
