@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from guardkit import Action, Guard, Status
+from guardkit import Action, Guard
 from guardkit.cli.main import main
 from guardkit.policy.cases import cases_file
 from guardkit.policy.load import list_policies
+from guardkit.types import Status
 
 _POLICIES = {name: file for name, file in list_policies().items() if cases_file(file).is_file()}
 
