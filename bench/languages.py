@@ -24,6 +24,7 @@ from guardkit import Guard
 from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.policy.load import load_preset
 from guardkit.runtime.base import open_runner
+from guardkit.taxonomy import Stage
 from guardkit.text.normalize import normalize
 from guardkit.text.score import TextScorer
 from guardkit.train.data import CATEGORIES
@@ -70,9 +71,11 @@ def measure(guard: Guard) -> dict[str, Any]:
 def _decided(guard: Guard, code: str, texts: Texts) -> dict[str, Any]:
     decisions = [guard.check_prompt(text) for text in texts.texts]
     flagged = np.array([decision.flagged for decision in decisions])
+    named = {rule.when.category for rule in guard.policy.stages[Stage.PROMPT].rules}
+    ruled = [column for column, category in enumerate(CATEGORIES) if category in named]
     row: dict[str, Any] = {
         "what": code,
-        "harmful flagged": share(flagged[texts.any]),
+        "harm the policy names, flagged": share(flagged[(texts.labels[:, ruled] == 1).any(axis=1)]),
         "harmless flagged": share(flagged[texts.clear & ~texts.any]),
     }
     if code != _ALL:

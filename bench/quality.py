@@ -30,9 +30,10 @@ from guardkit import Guard
 from guardkit.export.card import Measured, bootstrap, lowest_threshold, wilson
 from guardkit.metrics.ranking import auprc, recall_at_fpr, roc_auc
 from guardkit.policy.load import load_preset
-from guardkit.train.data import CATEGORIES, load_pool
+from guardkit.train.data import CATEGORIES, ENGLISH, load_pool
 from guardkit.train.vary import SLOTS, fill
 from guardkit.train.written import parse_categories, read_lines, split_of
+from guardkit.types import Context
 
 _PROXIES = Path(__file__).parent / "proxies"
 _POLICIES = ("text-to-image", "chat")
@@ -230,8 +231,12 @@ def _filled(template: str, rng: np.random.Generator) -> Iterator[str]:
 
 
 def _scores(guard: Guard, texts: Sequence[str]) -> Floats:
-    """F64 [texts, categories]; a category that was not measured raises."""
-    rows = [[scores[name] for name in CATEGORIES] for scores in guard.score_prompts(list(texts))]
+    """F64 [texts, categories], every text taken for English (deepset's source holds some German).
+
+    A category that was not measured raises.
+    """
+    decisions = (guard.check_prompt(text, Context(language=ENGLISH)) for text in texts)
+    rows = [[decision.scores[name] for name in CATEGORIES] for decision in decisions]
     if any(score is None for row in rows for score in row):
         raise SystemExit("some category was not measured: the numbers would flatter")
     return np.array(rows, np.float64)

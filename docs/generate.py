@@ -129,6 +129,8 @@ def _results() -> str:
     quality = json.loads((_ROOT / "bench/results/quality.json").read_text())
     parts.append(f"{_QUALITY}\n```\n{rendered(quality)}\n```\n")
     for title, command, name, rows in (
+        ("Other languages", "python -m bench.languages", "languages", lambda found: found),
+        ("Several texts at once", "python -m bench.together", "together", lambda found: found),
         ("The cascade", "python bench/cascade.py --data <shared data>", "cascade", cascade_rows),
         (
             "Disguises",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,12 +40,13 @@ from guardkit.taxonomy import Stage
 from guardkit.text.blocklist import Blocklist
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import EDITORS, Editor, shift
-from guardkit.text.measure import Measurer
+from guardkit.text.measure import Measurer, Prepared
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Action, Context, Edit, Guidance, Scores, Span, Status
 
 _log = logging.getLogger(__name__)
 _NO_CONTEXT = Context()
+_BLOCK = 64  # texts that are scored before the first of them is decided
 T = TypeVar("T")
 
 
@@ -121,8 +122,16 @@ class Guard:
         return self._check(Stage.PROMPT, text, context)
 
     def check_prompts(self, texts: Sequence[str], context: Context | None = None) -> list[Decision]:
-        """Check prompts one after the other; each decision equals that of `check_prompt`."""
-        return [self.check_prompt(text, context) for text in _listed(texts)]
+        """Check prompts; each decision is that of `check_prompt`, errors as there.
+
+        Short prompts of similar length share a run of the model: scores then differ by rounding, below 1e-3.
+        """
+        texts, stage = _listed(texts), self._stage_policy(Stage.PROMPT)
+        ahead = self._ahead(stage, texts, _valid(context), quick=may_clear(stage))
+        return [
+            self._check(Stage.PROMPT, text, context, ahead=one)
+            for text, one in zip(texts, ahead, strict=True)
+        ]
 
     def check_output(self, *, text: str, context: Context | None = None) -> Decision:
         """Check a generated text before it reaches a user; errors as in `check_prompt`."""
@@ -131,12 +140,15 @@ class Guard:
     def score_prompts(self, texts: Sequence[str]) -> list[Scores]:
         """Score prompts with the scorers of the prompt stage, without deciding anything.
 
+        Short prompts of similar length share a run of the model, as in `check_prompts`.
+
         Returns:
             One `Scores` a text; a category is None where its scorer failed or ran out of time, and
             everywhere when the text is longer than `limits.max_characters`.
         """
-        stage = self._stage_policy(Stage.PROMPT)
-        return [self._score(stage, _typed(text)) for text in _listed(texts)]
+        texts, stage = _listed(texts), self._stage_policy(Stage.PROMPT)
+        ahead = self._ahead(stage, texts, _NO_CONTEXT, quick=False)
+        return [self._score(stage, *one) for one in zip(texts, ahead, strict=True)]
 
     def enforce(self, decision: Decision) -> Decision:
         """Hand the decision back, or raise when its content must not be used.
@@ -173,10 +185,36 @@ class Guard:
 
     # --- what happens to a text ------------------------------------------------------------------
 
-    def _check(self, stage: Stage, text: str, context: Context | None) -> Decision:
+    def _ahead(
+        self, stage_policy: StagePolicy, texts: Sequence[str], context: Context, *, quick: bool
+    ) -> Iterator[Prepared | None]:
+        """What the models say of each text, a block of texts at a time; None for a text not scored."""
+        longest = self.policy.limits.max_characters
+        for start in range(0, len(texts), _BLOCK):
+            block = texts[start : start + _BLOCK]
+            fits = [len(_typed(text)) <= longest for text in block]
+            ahead = iter(
+                self._measurer.score_ahead(
+                    stage_policy,
+                    [text for text, fit in zip(block, fits, strict=True) if fit],
+                    context=context,
+                    quick=quick,
+                    limit_ms=self.policy.timeout_ms,
+                )
+            )
+            yield from (next(ahead) if fit else None for fit in fits)
+
+    def _check(
+        self,
+        stage: Stage,
+        text: str,
+        context: Context | None,
+        *,
+        ahead: Prepared | None = None,
+    ) -> Decision:
         policy, text, context = self._stage_policy(stage), _typed(text), _valid(context)
         clock = Clock(self._threads, self._watchdog)
-        check = _Check(stage, policy, text, context, clock)
+        check = _Check(stage, policy, text, context, clock, ahead)
         decision = self._too_long(check)
         if decision is None:
             decision = self._decide_and_edit(check)
@@ -188,11 +226,11 @@ class Guard:
             **self._enforcement(decision, text),
         )
 
-    def _score(self, stage_policy: StagePolicy, text: str) -> Scores:
+    def _score(self, stage_policy: StagePolicy, text: str, ahead: Prepared | None) -> Scores:
         if len(text) > self.policy.limits.max_characters:
             return self._measurer.unmeasured(stage_policy)
         clock = Clock(self._threads, self._watchdog)
-        scores = self._measurer.measure(stage_policy, text, clock).scores
+        scores = self._measurer.measure(stage_policy, text, clock, ahead=ahead).scores
         clock.end()
         return scores
 
@@ -214,7 +252,8 @@ class Guard:
 
     def _decide_and_edit(self, check: _Check) -> Decision:
         """Steps 2 to 5."""
-        decision, spans = self._decide(check, check.text, quick=may_clear(check.policy))
+        quick = may_clear(check.policy)
+        decision, spans = self._decide(check, check.text, quick=quick, ahead=check.ahead)
         if decision.fired:
             categories = {fired.category for fired in decision.fired}
             found = tuple(sorted(span for span in spans if span.category in categories))
@@ -228,9 +267,11 @@ class Guard:
             return _after_edit(decision, check.policy, "edits are limited to 0")
         return self._edit(decision, check, editors)
 
-    def _decide(self, check: _Check, text: str, *, quick: bool) -> tuple[Decision, list[Span]]:
+    def _decide(
+        self, check: _Check, text: str, *, quick: bool, ahead: Prepared | None = None
+    ) -> tuple[Decision, list[Span]]:
         measured = self._measurer.measure(
-            check.policy, text, check.clock, context=check.context, quick=quick
+            check.policy, text, check.clock, context=check.context, quick=quick, ahead=ahead
         )
         decision = decide(
             self.policy,
@@ -313,6 +354,7 @@ class _Check(Struct, frozen=True):
     text: str
     context: Context
     clock: Clock
+    ahead: Prepared | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,12 +428,12 @@ def _typed(text: object) -> str:
     return text
 
 
-def _listed(texts: Sequence[str]) -> Sequence[str]:
+def _listed(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
         raise InputError("texts is one str. Expected a list of them; for one use check_prompt.")
     if not isinstance(texts, Iterable):
         raise InputError(f"texts is {type(texts).__name__}. Expected a list of str.")
-    return texts
+    return list(texts)
 
 
 def _valid(context: Context | None) -> Context:

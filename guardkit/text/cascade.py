@@ -58,15 +58,23 @@ class Cascade:
             RunError: The full model failed.
             DeadlineError: `stop` fired.
         """
-        return [self._score(prompt, stop) for prompt in prompts]
+        windows = [self.full.encode(prompt) for prompt in prompts]
+        scored = [self._clear(*one, stop) for one in zip(prompts, windows, strict=True)]
+        rest = [row for row, one in enumerate(scored) if one is None]
+        full = self.full.score_windows(
+            [prompts[row] for row in rest], [windows[row] for row in rest], stop=stop
+        )
+        answers = iter(full)
+        return [next(answers) if one is None else one for one in scored]
 
-    def _score(self, prompt: Prompt, stop: Stop | None) -> Scored:
-        windows = self.full.encode(prompt)
-        if not prompt.context and len(windows.texts) <= _MOST_WINDOWS:
-            scores = self._try(windows, stop)
-            if scores is not None and self._is_clear(scores):
-                return Scored(scores, tier=Tier.FAST)
-        return self.full.score_windows(prompt, windows, stop=stop)
+    def _clear(self, prompt: Prompt, windows: Windows, stop: Stop | None) -> Scored | None:
+        """The fast tier's answer where it clears a text; None for the full model's to come."""
+        if prompt.context or len(windows.texts) > _MOST_WINDOWS:
+            return None
+        scores = self._try(windows, stop)
+        if scores is None or not self._is_clear(scores):
+            return None
+        return Scored(scores, tier=Tier.FAST)
 
     def _try(self, windows: Windows, stop: Stop | None) -> Scores | None:
         """The fast tier's scores; None when it failed, which the full model then makes good."""

@@ -135,6 +135,21 @@ class Encoder:
         return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
+def stacked(inputs: Sequence[dict[str, Ints]]) -> dict[str, Ints]:
+    """The inputs of several texts of one window each as one batch, padded to the longest.
+
+    What stands under the padding is of no account: the attention mask leaves it out.
+    """
+    if len(inputs) == 1:
+        return inputs[0]
+    longest = max(one["input_ids"].shape[1] for one in inputs)
+    batch = {name: np.zeros((len(inputs), longest), np.int64) for name in inputs[0]}
+    for row, one in enumerate(inputs):
+        for name, array in one.items():
+            batch[name][row, : array.shape[1]] = array[0]
+    return batch
+
+
 def _plain_twin(tokenizer: Tokenizer, *, max_tokens: int, overlap: int) -> Tokenizer | None:
     """A tokenizer that gives the same for lower-case ASCII without normalising it.
 

@@ -62,7 +62,7 @@ class Settings:
     decay: float = 0.01
     token_weight: float = 0.3
     """Weight of each of the two token losses."""
-    typo_share: float = 0.22
+    typo_share: float = 0.45
     """Share of the draws in which one to three words are mistyped."""
     context_share: float = 0.05
     """Share of the draws that get a context that has nothing to do with the text."""

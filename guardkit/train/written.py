@@ -29,6 +29,7 @@ from guardkit.train.vary import fill
 from guardkit.types import Context, Turn
 
 _WRITTEN_RATE = 12.0  # few, and they carry what the pool lacks
+_TWIN_RATE = 30.0  # `twins*.txt`: what the model gets wrong
 _CONTEXT_RATE = 16.0
 _LABELLED_RATE = 4.0
 _VALID_SHARE = 0.1
@@ -138,7 +139,7 @@ def _read_texts(path: Path, split: str, *, language: str = ENGLISH) -> Pool:
         _stacked([labels for (labels, _), _ in rows]),
         weights=_stacked([weights for (_, weights), _ in rows]),
         source=f"written-{path.stem.replace('_', '-')}",
-        rate=_WRITTEN_RATE,
+        rate=_TWIN_RATE if path.stem.startswith("twins") else _WRITTEN_RATE,
         language=language,
     )
 

@@ -1,0 +1,71 @@
+"""What running short texts together saves: `check_prompts` against `check_prompt`, interleaved.
+
+    python -m bench.together --out bench/results/together.json
+
+CPU time of one thread, the cascade off (it would hide the model), texts of the workload by their length. The
+median of the rounds' ratios, with its range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from bench.tables import rendered
+from guardkit import Guard
+from guardkit.artifacts import RunnerOptions
+from guardkit.bench.workload import PROMPTS, load_workload
+from guardkit.policy.load import load_preset
+
+_ROUNDS = 9
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("bench/results/together.json"))
+    arguments = parser.parse_args()
+    found = measure()
+    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(rendered(found))
+    return 0
+
+
+def measure() -> dict[str, Any]:
+    """The table, as JSON."""
+    policy = load_preset("chat")
+    guard = Guard(replace(policy, models={"text-safety": RunnerOptions(cascade=False)}))
+    buckets = load_workload(PROMPTS).buckets
+    rows = [_compared(guard, bucket, list(texts)) for bucket, texts in buckets.items()]
+    models = [f"{info.name}@{info.version} {info.precision}" for info in guard.info()]
+    return {"models": models, "CPU of check_prompts, as a share of check_prompt's": rows}
+
+
+def _compared(guard: Guard, bucket: str, texts: list[str]) -> dict[str, Any]:
+    ratios = []
+    for _ in range(_ROUNDS):
+        alone = _cpu_s(lambda: [guard.check_prompt(text) for text in texts])
+        ratios.append(_cpu_s(lambda: guard.check_prompts(texts)) / alone)
+    return {
+        "what": f"at most {bucket} tokens",
+        "texts": len(texts),
+        "ratio": f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]",
+    }
+
+
+def _cpu_s(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())
