@@ -16,7 +16,6 @@ Three counts, each with its 95 % interval (Wilson):
 from __future__ import annotations
 
 import argparse
-import math
 import string
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +37,7 @@ from disguises import (
 
 from guardkit import Action, Guard
 from guardkit.bench.report import table
+from guardkit.metrics.shares import wilson_interval
 from guardkit.policy.rules import WordList
 from guardkit.text.blocklist import Blocklist, list_words
 from guardkit.text.encode import Encoder
@@ -47,7 +47,6 @@ TOKENIZER = (
     Path(__file__).parent.parent / "exported_models" / "text-safety" / "1" / "tokenizer.json"
 )
 TOPIC = "mild-insults"
-_Z = 1.96  # of the normal distribution: 95 % lie within
 
 Rng = np.random.Generator
 
@@ -100,17 +99,8 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def wilson(count: int, total: int) -> Share:
-    """A share with its Wilson interval.
-
-    centre = (p + z^2 / 2n) / (1 + z^2 / n), reach = z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n)
-    """
-    if total == 0:
-        return Share(0, 0, None, 0.0, 1.0)
-    p, n = count / total, total
-    scale = 1 + _Z**2 / n
-    centre = (p + _Z**2 / (2 * n)) / scale
-    reach = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / scale
-    return Share(count, total, p, max(centre - reach, 0.0), min(centre + reach, 1.0))
+    """A share with its Wilson interval."""
+    return Share(count, total, count / total if total else None, *wilson_interval(count, total))
 
 
 class Finder:

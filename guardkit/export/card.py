@@ -20,6 +20,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from guardkit.artifacts import Artifact, Calibration, load_artifact
 from guardkit.export.text_safety import fit_calibration, logits_of
+from guardkit.metrics.shares import wilson_interval
 from guardkit.policy.rules import Policy
 from guardkit.taxonomy import TAXONOMY
 from guardkit.text.score import calibrate
@@ -36,7 +37,6 @@ from guardkit.train.mixture import Folders, load_mixture
 _RESAMPLES = 1000
 _PAIRED_RESAMPLES = 200
 _SEED = 20261123
-_Z = 1.96  # 95 %
 _DEFAULT_THRESHOLD = 0.5  # where no rule of the policy names the category
 
 Floats = NDArray[np.float64]
@@ -161,10 +161,7 @@ def wilson(hits: int, count: int) -> Measured | None:
     """
     if count == 0:
         return None
-    share = hits / count
-    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z / (1 + _Z**2 / count) * np.sqrt(share * (1 - share) / count + (_Z / (2 * count)) ** 2)
-    return Measured(share, float(centre - half), float(centre + half))
+    return Measured(hits / count, *wilson_interval(hits, count))
 
 
 def _cross_fitted(logits: Sequence[Floats], pools: Sequence[Pool]) -> Floats:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import msgspec
 
 from guardkit.errors import Fault, PolicyError
+from guardkit.metrics.shares import wilson_interval
 from guardkit.policy.rules import Policy, Rule, StagePolicy
 from guardkit.policy.tree import Node
 from guardkit.taxonomy import Stage
 
-_Z = 1.959964  # 97.5 % point of the normal distribution: two-sided 95 %
 _STEPS = 100  # thresholds have two decimals
 _END = 0.001  # logits of 0 and 1 are infinite: such a threshold counts as this far inside
 
@@ -66,10 +66,7 @@ def wilson(hits: int, count: int) -> Share | None:
     """
     if not count:
         return None
-    p, z2 = hits / count, _Z * _Z
-    middle = (p + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z / (1 + z2 / count) * math.sqrt(p * (1 - p) / count + z2 / (4 * count * count))
-    return Share(p, max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)))
+    return Share(hits / count, *wilson_interval(hits, count))
 
 
 def measure_at(threshold: float, negatives: Sequence[float], positives: Sequence[float]) -> Point:

@@ -13,8 +13,18 @@ import guardkit
 PACKAGE = Path(guardkit.__file__).parent
 
 FLOORS = {
-    1: ("errors", "types", "taxonomy", "decision", "vault", "places", "steps", "artifacts"),
-    2: ("policy", "runtime", "metrics"),
+    1: (
+        "errors",
+        "types",
+        "taxonomy",
+        "decision",
+        "vault",
+        "places",
+        "steps",
+        "artifacts",
+        "metrics",
+    ),
+    2: ("policy", "runtime"),
     3: ("text", "image", "steer"),
     4: ("guard", "train", "export"),
     5: ("bench", "evaluate", "serve", "integrations"),
