@@ -40,7 +40,7 @@ from guardkit.taxonomy import Stage
 from guardkit.text.blocklist import Blocklist
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import EDITORS, Editor, shift
-from guardkit.text.measure import Measurer, Prepared
+from guardkit.text.measure import Measurer, Prepared, Translate
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Action, Context, Edit, Guidance, Scores, Span, Status
 
@@ -59,6 +59,7 @@ class Guard:
         *,
         scorers: Sequence[Scorer] = (),
         editors: Mapping[str, Editor] | None = None,
+        translate: Translate | None = None,
     ) -> None:
         """Open every model the policy names.
 
@@ -66,6 +67,9 @@ class Guard:
             policy: A validated policy.
             scorers: Scorers of your own that the policy names beside the shipped ones.
             editors: Editors of your own, likewise.
+            translate: (text, language) to English, for texts in a language that no scorer of a category
+                knows: the English model then scores the translation. When it fails, or is not given, the
+                policy's `languages.low_evidence` answers.
 
         Raises:
             PolicyError: The policy contradicts itself or names a step that nobody provides.
@@ -85,7 +89,7 @@ class Guard:
         self._models = {tier: tuple(one.info.id for one in used) for tier, used in runners.items()}
         self._info = tuple(dict.fromkeys(one.info for used in runners.values() for one in used))
         self._policy_id = policy.id
-        self._measurer = Measurer(policy, opened, cascade)
+        self._measurer = Measurer(policy, opened, cascade, translate)
         self._threads = DeadlineRunner()
         limit_ms = policy.timeout_ms
         self._watchdog = None if limit_ms is None else Watchdog(limit_ms / 1000)
@@ -97,10 +101,11 @@ class Guard:
         *,
         scorers: Sequence[Scorer] = (),
         editors: Mapping[str, Editor] | None = None,
+        translate: Translate | None = None,
     ) -> Guard:
-        """A guard from a policy file; errors as in `Guard`."""
+        """A guard from a policy file; arguments and errors as in `Guard`."""
         policy = load_policy(path, known=_known(scorers, editors or {}))
-        return cls(policy, scorers=scorers, editors=editors)
+        return cls(policy, scorers=scorers, editors=editors, translate=translate)
 
     @classmethod
     def from_preset(cls, name: str) -> Guard:

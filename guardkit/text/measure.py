@@ -16,13 +16,17 @@ from guardkit.runtime.clock import Clock, check_time
 from guardkit.text.blocklist import Allowlist, Blocklist, list_words
 from guardkit.text.cascade import Cascade
 from guardkit.text.context import describe
-from guardkit.text.language import TOLD_BY_SCRIPT, identify, load_namer
+from guardkit.text.language import ENGLISH, TOLD_BY_SCRIPT, UNNAMED, identify, load_namer
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Context, Scored, Scores, Span, Tier
 
 _log = logging.getLogger(__name__)
 _NO_CONTEXT = Context()
+
+
+Translate = Callable[[str, str], str]
+"""A text and its language (ISO 639-1, or `und`) to English."""
 
 
 @dataclass(slots=True)
@@ -94,11 +98,16 @@ class Measurer:
     """The opened scorers of a policy; immutable, safe to share between threads."""
 
     def __init__(
-        self, policy: Policy, scorers: Mapping[str, Scorer], cascade: Cascade | None = None
+        self,
+        policy: Policy,
+        scorers: Mapping[str, Scorer],
+        cascade: Cascade | None = None,
+        translate: Translate | None = None,
     ) -> None:
         models = [scorer for scorer in scorers.values() if isinstance(scorer, TextScorer)]
         self._scorers = scorers
         self._cascade = cascade
+        self._translate = translate
         self._allowlist = Allowlist(policy.lists)
         self._words = _Words((list_words(policy.lists), *(model.words() for model in models)))
         self._english = _Words(tuple(model.words() for model in models))
@@ -140,7 +149,35 @@ class Measurer:
                 scorer = self._tiered(scorer, context, quick=quick)
                 answer = functools.partial(_ask, scorer, ahead.prompt, clock)
                 measured.add(scorer, functools.partial(clock.timed, name, answer))
-        return measured.settle() if measured.foreign else measured
+        if not measured.foreign:
+            return measured
+        if self._translate is not None:
+            self._score_translation(stage_policy, text, measured, clock)
+        return measured.settle()
+
+    def _score_translation(
+        self, stage_policy: StagePolicy, text: str, measured: Measured, clock: Clock
+    ) -> None:
+        """Let the English models score a translation; its spans are none of the text's."""
+        translate = functools.partial(self._translated, text, measured.language or UNNAMED, clock)
+        try:
+            prompt = clock.timed("translate", translate)
+        except Exception as e:  # noqa: BLE001  a failure boundary: it is the caller's code
+            _log.warning("translate failed: %s", type(e).__name__)
+            return
+        for name in stage_policy.scorers:
+            scorer = self._scorers[name]
+            if not isinstance(scorer, TextScorer) or scorer.knows(measured.language):
+                continue
+            if scorer.knows(ENGLISH):
+                answer = functools.partial(_ask_without_spans, scorer, prompt, clock)
+                measured.add(scorer, functools.partial(clock.timed, name, answer))
+
+    def _translated(self, text: str, language: str, clock: Clock) -> Prompt:
+        assert self._translate is not None  # noqa: S101  asked for by who has one
+        translate = functools.partial(self._translate, text, language)
+        english = clock.within_limit(translate, name="translate")
+        return normalize(english, words=self._words)
 
     def score_ahead(
         self,
@@ -213,6 +250,10 @@ def _answer_together(
         for one, answer in zip(rows, scored, strict=True):
             one.answers[name] = answer
             one.took_ms[name] = share_ms
+
+
+def _ask_without_spans(scorer: Scorer, prompt: Prompt, clock: Clock) -> list[Scored]:
+    return [Scored(scored.scores) for scored in _ask(scorer, prompt, clock)]
 
 
 def _ask(scorer: Scorer, prompt: Prompt, clock: Clock) -> list[Scored]:

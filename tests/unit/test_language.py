@@ -112,6 +112,34 @@ def test_a_model_that_knows_the_language_answers_for_one_that_does_not(models: P
     assert decision.scores["threat"] == pytest.approx(0.018, abs=1e-3)
 
 
+def test_a_translation_is_scored_where_no_model_knows_the_language(models: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def translate(text: str, language: str) -> str:
+        asked.append((text, language))
+        return "you idiot"
+
+    guard = Guard(_policy("text-safety"), translate=translate)
+    decision = guard.check_prompt("コーヒーを飲みたいです")
+    assert asked == [("コーヒーを飲みたいです", "ja")]
+    assert (decision.action, decision.status, decision.spans) == (Action.BLOCK, Status.OK, ())
+    assert "translate" in decision.timings_ms
+    assert guard.check_prompt("hello").action is Action.ALLOW
+    assert len(asked) == 1  # English is not translated
+
+
+@pytest.mark.parametrize("answer", [None, 7])
+def test_a_translation_that_fails_is_no_permission(models: Path, answer: object) -> None:
+    def translate(text: str, language: str) -> str:
+        if answer is None:
+            raise OSError(text)
+        return answer  # type: ignore[return-value]
+
+    decision = Guard(_policy("text-safety"), translate=translate).check_prompt("コーヒー 飲みたい")
+    assert (decision.action, decision.status) == (Action.BLOCK, Status.ERROR)
+    assert decision.scores["insult"] is None
+
+
 def test_a_model_can_be_asked_for_some_of_its_languages(models: Path) -> None:
     asked = {"text-safety-multi": {"languages": ["ko"]}}
     policy = policy_from_dict(
