@@ -12,6 +12,7 @@ GuardkitError
         MissingExtraError      an optional package is not installed (also an ImportError)
         ProviderError          the provider asked for is not the one that would run
         RunError               the graph failed while running, or gave unusable output
+        OverloadError          too many checks wait already; this one was refused
         DeadlineError          a step did not finish in time (also a TimeoutError)
     Blocked                raised by `Guard.enforce` alone, never by a check; carries the decision
 
@@ -112,6 +113,10 @@ class ProviderError(BackendError):
 
 class RunError(BackendError):
     """The graph failed while running, or gave unusable output."""
+
+
+class OverloadError(BackendError):
+    """Too many checks wait already; this one was refused, and nothing was checked."""
 
 
 class DeadlineError(BackendError, TimeoutError):

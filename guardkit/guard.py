@@ -15,10 +15,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -44,7 +45,11 @@ from guardkit.text.measure import Measurer, Prepared, Translate
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Action, Context, Edit, Guidance, Scores, Span, Status
 
+if TYPE_CHECKING:
+    from guardkit.runtime.gather import Gatherer, Ticket
+
 _log = logging.getLogger(__name__)
+_Asked = tuple[str, Context]
 _NO_CONTEXT = Context()
 _BLOCK = 64  # texts that are scored before the first of them is decided
 T = TypeVar("T")
@@ -171,8 +176,17 @@ class Guard:
         return self._info
 
     async def acheck_prompt(self, text: str, context: Context | None = None) -> Decision:
-        """`check_prompt` without blocking the event loop."""
-        return await _in_thread(functools.partial(self.check_prompt, text, context))
+        """`check_prompt` without blocking the event loop; concurrent calls share runs of the model.
+
+        The first call waits for others, as long as the policy's `gather` says; a caller that is cancelled
+        is left out.
+
+        Raises:
+            InputError: As in `check_prompt`.
+            OverloadError: More calls wait than `gather.queue` allows; nothing was checked.
+        """
+        self._stage_policy(Stage.PROMPT)
+        return await self._gatherer.ask((_typed(text), _valid(context)))
 
     async def acheck_prompts(
         self, texts: Sequence[str], context: Context | None = None
@@ -187,6 +201,31 @@ class Guard:
     async def ascore_prompts(self, texts: Sequence[str]) -> list[Scores]:
         """`score_prompts` without blocking the event loop."""
         return await _in_thread(functools.partial(self.score_prompts, texts))
+
+    @functools.cached_property
+    def _gatherer(self) -> Gatherer[_Asked, Decision]:
+        from guardkit.runtime.gather import Gatherer  # asyncio: 30 ms that others need not pay
+
+        plan = self.policy.gather
+        return Gatherer(
+            self._check_gathered, wait_ms=plan.wait_ms, at_most=plan.at_most, queue=plan.queue
+        )
+
+    def _check_gathered(self, tickets: Sequence[Ticket[_Asked]]) -> list[Decision]:
+        """Check the prompts of several callers, those of one context together."""
+        stage, began_s = self._stage_policy(Stage.PROMPT), time.perf_counter()
+        by_context: dict[Context, list[int]] = {}
+        for row, ticket in enumerate(tickets):
+            by_context.setdefault(ticket.job[1], []).append(row)
+        decisions: dict[int, Decision] = {}
+        for context, rows in by_context.items():
+            texts = [tickets[row].job[0] for row in rows]
+            ahead = self._ahead(stage, texts, context, quick=may_clear(stage))
+            for row, text, one in zip(rows, texts, ahead, strict=True):
+                if one is not None:
+                    one.took_ms["gather"] = (began_s - tickets[row].asked_s) * 1000
+                decisions[row] = self._check(Stage.PROMPT, text, context, ahead=one)
+        return [decisions[row] for row in range(len(tickets))]
 
     # --- what happens to a text ------------------------------------------------------------------
 

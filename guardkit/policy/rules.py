@@ -76,6 +76,17 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     too_long: FailureAction = "block"
 
 
+class Gather(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How concurrent `acheck_prompt` calls of one event loop are gathered into common runs."""
+
+    wait_ms: Annotated[float, Meta(ge=0, le=1000)] = 1.0
+    """The first caller waits this long for others, at most."""
+    at_most: Annotated[int, Meta(ge=1, le=1024)] = 32
+    """Callers in one run; 1: each for itself."""
+    queue: Annotated[int, Meta(ge=1)] = 1024
+    """Callers that may wait; one more gets an `OverloadError`."""
+
+
 class Languages(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to do about languages that the scorers know less well, or not at all."""
 
@@ -121,6 +132,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     on_timeout: FailureAction | None = None
     """None: as `on_failure`."""
     limits: Limits = Limits()
+    gather: Gather = Gather()
     mode: Literal["enforce", "shadow"] = "enforce"
     languages: Languages = Languages()
     lists: dict[Name, WordList] = {}
