@@ -1,4 +1,4 @@
-"""What running short texts together saves: `check_prompts` against `check_prompt`, interleaved.
+"""What running short texts together saves: `check_prompts`, and concurrent `acheck_prompt`, interleaved with `check_prompt`.
 
     python -m bench.together --out bench/results/together.json
 
@@ -9,11 +9,13 @@ median of the rounds' ratios, with its range.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import itertools
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from guardkit.bench.workload import PROMPTS, load_workload
 from guardkit.policy.load import load_preset
 
 _ROUNDS = 9
+_CALLERS = 64
+_SHORT = ("8", "16", "32")
 
 
 def main() -> int:
@@ -46,7 +50,11 @@ def measure() -> dict[str, Any]:
     buckets = load_workload(PROMPTS).buckets
     rows = [_compared(guard, bucket, list(texts)) for bucket, texts in buckets.items()]
     models = [f"{info.name}@{info.version} {info.precision}" for info in guard.info()]
-    return {"models": models, "CPU of check_prompts, as a share of check_prompt's": rows}
+    return {
+        "models": models,
+        "CPU of check_prompts, as a share of check_prompt's": rows,
+        "CPU of concurrent acheck_prompt": [_gathered(guard, buckets)],
+    }
 
 
 def _compared(guard: Guard, bucket: str, texts: list[str]) -> dict[str, Any]:
@@ -57,6 +65,26 @@ def _compared(guard: Guard, bucket: str, texts: list[str]) -> dict[str, Any]:
     return {
         "what": f"at most {bucket} tokens",
         "texts": len(texts),
+        "ratio": f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]",
+    }
+
+
+def _gathered(guard: Guard, buckets: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Callers at once against one `check_prompts` of the same texts."""
+    short = (text for bucket in _SHORT for text in buckets[bucket])
+    texts = list(itertools.islice(short, _CALLERS))
+    loop = asyncio.new_event_loop()
+
+    async def ask() -> None:
+        await asyncio.gather(*map(guard.acheck_prompt, texts))
+
+    ratios = []
+    for _ in range(_ROUNDS):
+        sorted_s = _cpu_s(lambda: guard.check_prompts(texts))
+        ratios.append(_cpu_s(lambda: loop.run_until_complete(ask())) / sorted_s)
+    loop.close()
+    return {
+        "what": f"{len(texts)} callers, as a share of one check_prompts",
         "ratio": f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]",
     }
 
