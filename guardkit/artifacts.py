@@ -113,11 +113,26 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
+class TensorRT(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How TensorRT builds and keeps its engines."""
+
+    fp16: bool = True
+    """Whether it may compute in half precision."""
+    cache: str | None = None
+    """Folder for engines and timings, relative to the policy file; None: built anew at every start."""
+    most_windows: Annotated[int, Meta(ge=1, le=1024)] = 16
+    """Windows in one run, at most: `text.score` runs no more together."""
+
+
 class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How an artifact is run: the policy's `models.<name>`."""
 
     backend: Literal["onnx"] = "onnx"
-    provider: Literal["cpu"] = "cpu"
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    """What is asked for runs, or there is an error: never a silent CPU."""
+    device: Annotated[int, Meta(ge=0)] = 0
+    """Which GPU."""
+    tensorrt: TensorRT = TensorRT()
     threads: Annotated[int, Meta(ge=1, le=256)] = 1
     """Threads of one run; 1 suits a web server, where requests are the parallelism."""
     path: str | None = None

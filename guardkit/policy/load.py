@@ -147,12 +147,19 @@ def _read_lists(data: dict[str, Any], tree: Node, faults: list[Fault]) -> None:
 
 
 def _resolve_paths(data: dict[str, Any], tree: Node) -> None:
-    """A model's path is meant from the file that names it."""
+    """A model's paths are meant from the file that names them."""
     models = data.get("models")
     for name, options in (models if isinstance(models, dict) else {}).items():
-        if isinstance(options, dict) and isinstance(options.get("path"), str):
-            node = tree.at(("models", name, "path"))
-            options["path"] = str(Path(node.file).parent.absolute() / options["path"])
+        if isinstance(options, dict):
+            _resolve(options, "path", tree, ("models", name))
+            if isinstance(options.get("tensorrt"), dict):
+                _resolve(options["tensorrt"], "cache", tree, ("models", name, "tensorrt"))
+
+
+def _resolve(options: dict[str, Any], key: str, tree: Node, where: tuple[str, ...]) -> None:
+    if isinstance(options.get(key), str):
+        node = tree.at((*where, key))
+        options[key] = str(Path(node.file).parent.absolute() / options[key])
 
 
 def _clean(values: object) -> list[str]:

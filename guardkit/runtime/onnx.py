@@ -12,6 +12,7 @@ from guardkit.artifacts import Artifact, RunnerOptions
 from guardkit.errors import DeadlineError, ManifestError, MissingExtraError, ProviderError, RunError
 from guardkit.runtime.base import Arrays, RunnerInfo, check_graph
 from guardkit.runtime.clock import Stop, check_time
+from guardkit.runtime.providers import NAMES, providers_for
 
 try:
     import onnxruntime
@@ -19,7 +20,6 @@ try:
 except ImportError as e:
     raise MissingExtraError("running a model", "cpu") from e
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider"}
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -46,19 +46,21 @@ class OnnxRunner:
         manifest = artifact.manifest
         where = f"{artifact.path / manifest.model}"
         model = artifact.read(manifest.model)
+        providers = providers_for(options, manifest, onnxruntime.get_available_providers())
         try:
             self._session = onnxruntime.InferenceSession(
-                model, _session_options(options.threads), providers=[_PROVIDERS[options.provider]]
+                model, _session_options(options.threads), providers=providers
             )
         except _ERRORS as e:
             raise ManifestError(
                 f"{where}: onnxruntime {onnxruntime.__version__} cannot open it ({type(e).__name__})."
             ) from e
         in_use = self._session.get_providers()[0]
-        if in_use != _PROVIDERS[options.provider]:
+        if in_use != NAMES[options.provider]:
             raise ProviderError(
-                f"{where}: asked for {_PROVIDERS[options.provider]}, onnxruntime would use {in_use}."
+                f"{where}: asked for {NAMES[options.provider]}, onnxruntime would use {in_use}."
             )
+        self._session.disable_fallback()  # a GPU that fails later is an error, too
         check_graph(_specs(self._session.get_inputs()), manifest, where=where, kind="input")
         check_graph(_specs(self._session.get_outputs()), manifest, where=where, kind="output")
         self._outputs = [spec.name for spec in manifest.outputs]

@@ -118,7 +118,7 @@ def open_cascade(policy: Policy, scorers: Mapping[str, Scorer]) -> Cascade | Non
         artifact = find_artifact(FAST)
         if not suits(artifact.manifest, full.manifest, policy):
             return None
-        return _opened(full, artifact, policy, replace(options, path=None))
+        return _opened(full, artifact, policy, replace(options, path=None, provider="cpu"))
     except MissingArtifactError:
         return None
     except GuardkitError as e:
