@@ -1,4 +1,4 @@
-"""`guardkit export text-safety | text-safety-multi | card`."""
+"""`guardkit export text-safety | text-safety-multi | hf | card`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from pathlib import Path
 
 from guardkit.cli.shared import Verbs, add_verb, read_policy
 from guardkit.cli.train import add_sources, require_torch
+from guardkit.errors import InputError
+from guardkit.evaluate.read import read_labelled
+from guardkit.taxonomy import TAXONOMY
+
+_TASKS = {
+    "text-classification": "",
+    "image-classification": "image artifacts",
+    "token-classification": "pii artifacts",
+}
+"""Task -> what will bring it; "" for what can be done."""
 
 
 def add(verbs: Verbs) -> None:
@@ -31,6 +41,7 @@ def add(verbs: Verbs) -> None:
         text.add_argument("--out", type=Path, default=Path("exported_models"))
         text.add_argument("--version", default=version)
         text.set_defaults(run=run_text_safety, kind=name)
+    _add_hf(kinds)
     card = add_verb(
         kinds,
         "card",
@@ -45,6 +56,75 @@ def add(verbs: Verbs) -> None:
     card.add_argument("--fp32", type=Path, help="the fp32 twin, to measure what int8 costs")
     card.add_argument("--policy", default="text-to-image", help="whose thresholds are reported")
     card.set_defaults(run=run_card)
+
+
+def _add_hf(kinds: Verbs) -> None:
+    hf = add_verb(
+        kinds,
+        "hf",
+        text="make a Hugging Face text classifier a scorer that a policy can name",
+        example="guardkit export hf ./my-classifier --labels map.yaml --name my-toxicity",
+    )
+    hf.add_argument("model", help="a folder that save_pretrained wrote, or a name of the hub")
+    hf.add_argument("--task", choices=tuple(_TASKS), default="text-classification")
+    hf.add_argument(
+        "--labels",
+        required=True,
+        type=Path,
+        metavar="YAML",
+        help="category: label, or category: [label, label]",
+    )
+    hf.add_argument("--name", required=True, help="what a policy calls it, kebab-case")
+    hf.add_argument("--out", type=Path, default=Path("exported_models"))
+    hf.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
+    hf.add_argument(
+        "--data", type=Path, help="labelled texts (CSV, JSONL, parquet) that calibrate the scores"
+    )
+    hf.add_argument(
+        "--languages", nargs="+", default=[], metavar="CODE", help="those it knows (default: any)"
+    )
+    hf.add_argument("--licence", default="not stated", help="of the model, for the manifest")
+    hf.add_argument("--version", default="0.1.0")
+    hf.add_argument("--max-tokens", type=int, default=128, help="longest window (default: 128)")
+    hf.add_argument(
+        "--overlap", type=int, default=32, help="tokens that windows share (default: 32)"
+    )
+    hf.set_defaults(run=run_hf)
+
+
+def run_hf(args: argparse.Namespace) -> int:
+    """Export a classifier of the user's own."""
+    if instead := _TASKS[args.task]:
+        raise InputError(
+            f"--task {args.task}: not supported yet; it comes with {instead}. "
+            "Expected text-classification."
+        )
+    _prepare()
+    from guardkit.export import hf  # torch: an optional package
+
+    request = hf.Request(
+        model=args.model,
+        labels=args.labels,
+        name=args.name,
+        precision=args.precision,
+        languages=tuple(args.languages),
+        licence=args.licence,
+        version=args.version,
+        max_tokens=args.max_tokens,
+        overlap=args.overlap,
+    )
+    examples = None
+    if args.data is not None:  # read here: evaluate stands above export
+        labelled = read_labelled(args.data, categories=TAXONOMY)
+        truth = {name: one.truth for name, one in labelled.labels.items()}
+        known = {name: one.known for name, one in labelled.labels.items()}
+        examples = hf.Examples(labelled.file, labelled.texts, truth, known)
+    artifact = hf.export_hf(request, args.out, examples)
+    print(f"wrote {artifact.path}")
+    for category in artifact.manifest.categories:
+        is_fitted = examples is not None and category in examples.truth
+        print(f"{category}: {'calibrated' if is_fitted else 'as the model gives it'}")
+    return 0
 
 
 def run_text_safety(args: argparse.Namespace) -> int:

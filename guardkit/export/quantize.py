@@ -17,7 +17,7 @@ import copy
 import logging
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -119,22 +119,33 @@ def quantize_int8(fp32: Path, int8: Path) -> None:
 
     Unsigned weights run at the speed of fp32 on AVX512-VNNI, and fusion brings nothing.
     """
-    logging.getLogger().setLevel(logging.WARNING)  # the quantizer logs every node it leaves alone
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, dynamic = Path(folder) / "prepared.onnx", Path(folder) / "dynamic.onnx"
-        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
-        quantize_dynamic(
-            str(prepared),
-            str(dynamic),
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-            nodes_to_exclude=list(_KEPT_FP32),
-        )
-        graph = onnx.load(str(dynamic))
+    quantize_any(fp32, int8, kept=_KEPT_FP32)
+    graph = onnx.load(str(int8))
     _fix_ranges(graph)
     onnx.checker.check_model(graph)
     onnx.save(graph, str(int8))
+
+
+def quantize_any(fp32: Path, int8: Path, *, kept: Sequence[str] = ()) -> None:
+    """Write the int8 twin of any graph, with ranges that onnxruntime measures a tensor at run time.
+
+    Args:
+        fp32: The graph.
+        int8: The file to write.
+        kept: Nodes that stay in fp32.
+    """
+    logging.getLogger().setLevel(logging.WARNING)  # the quantizer logs every node it leaves alone
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+        quantize_dynamic(
+            str(prepared),
+            str(int8),
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+            nodes_to_exclude=list(kept),
+        )
 
 
 def _fix_ranges(model: ModelProto) -> None:

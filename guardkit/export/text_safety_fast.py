@@ -7,13 +7,11 @@ the exported graph, run as the SDK runs it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -23,18 +21,16 @@ from guardkit.artifacts import (
     FORMAT,
     Artifact,
     Calibration,
-    FileEntry,
     Fitted,
     Manifest,
     RunnerOptions,
     TensorSpec,
-    load_artifact,
 )
 from guardkit.errors import InputError
+from guardkit.export.artifact import LABELS, MODEL, config_pbtxt, file_entries, write_manifest
 from guardkit.export.bounds import Loss, bounds_of, choose_cut, margins
 from guardkit.export.fast_card import FastCard, write_fast_card
 from guardkit.export.fast_graph import export_fast_graph
-from guardkit.export.text_safety import config_pbtxt
 from guardkit.policy.load import list_policies, load_preset
 from guardkit.runtime.base import open_runner
 from guardkit.text.cascade import FAST, rule_thresholds
@@ -47,7 +43,6 @@ Floats = NDArray[np.float64]
 
 LEAST_FLAGGED = 3000
 """Flagged texts that the bounds rest on, at least."""
-_MODEL, _LABELS = "1/model.onnx", "labels.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +102,9 @@ def export_fast(
         InputError: There are too few flagged texts to choose bounds on.
     """
     folder = out / FAST
-    export_fast_graph(load_fast(work), folder / _MODEL)
-    (folder / _LABELS).write_text("\n".join(task.full.manifest.categories) + "\n")
-    artifact = _write(folder, _manifest(folder, task, version))
+    export_fast_graph(load_fast(work), folder / MODEL)
+    (folder / LABELS).write_text("\n".join(task.full.manifest.categories) + "\n")
+    artifact = write_manifest(folder, _manifest(folder, task, version))
     tested = drawn.uses != 0
     logits = _run(artifact, taught.take(tested))
     scores = calibrated(taught.of_texts(taught.logits), task.full.manifest)[tested]
@@ -127,7 +122,7 @@ def export_fast(
     cut = choose_cut(margin[chosen_on])
     manifest = replace(manifest, clears=bounds_of(cut, task.thresholds))
     (folder / "config.pbtxt").write_text(config_pbtxt(manifest))
-    artifact = _write(folder, manifest)
+    artifact = write_manifest(folder, manifest)
     pool = drawn.pool.take(np.flatnonzero(tested))
     card = FastCard(artifact, task.full.manifest, pool, uses, margin, flagged, cut, len(drawn.uses))
     write_fast_card(card, folder / "CARD.md")
@@ -182,21 +177,7 @@ def _manifest(folder: Path, task: Task, version: str) -> Manifest:
             TensorSpec("attention_mask", "int64", tokens),
         ),
         outputs=(TensorSpec("logits", "float32", ("windows", len(full.categories))),),
-        files=_entries(folder, (_MODEL, _LABELS)),
+        files=file_entries(folder, (MODEL, LABELS)),
         clears=dict.fromkeys(task.thresholds, 0.0),
         fitted=Fitted(full.id, full.scores_digest, dict(task.thresholds)),
     )
-
-
-def _entries(folder: Path, names: Sequence[str]) -> dict[str, FileEntry]:
-    contents = {name: (folder / name).read_bytes() for name in names}
-    return {
-        name: FileEntry(hashlib.sha256(content).hexdigest(), len(content))
-        for name, content in contents.items()
-    }
-
-
-def _write(folder: Path, manifest: Manifest) -> Artifact:
-    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-    (folder / "manifest.json").write_bytes(encoded + b"\n")
-    return load_artifact(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -14,10 +15,16 @@ OUTPUTS = ("logits", "token_logits")
 _OPSET = 17  # the newest that onnxruntime 1.20, the oldest we test, quantizes
 
 
-def export_onnx(model: nn.Module, path: Path) -> None:
-    """Write a text model as an fp32 graph: tokens int64 [windows, tokens] to f32 logits."""
+def export_onnx(model: nn.Module, path: Path, *, outputs: Sequence[str] = OUTPUTS) -> None:
+    """Write a text model as an fp32 graph: tokens int64 [windows, tokens] to f32 logits.
+
+    Args:
+        model: Takes (input_ids, attention_mask).
+        path: The file to write.
+        outputs: What it gives: `logits`, and `token_logits` unless it has none.
+    """
     ids = torch.ones((2, 8), dtype=torch.int64)
-    axes = {name: {0: "windows", 1: "tokens"} for name in (*INPUTS, "token_logits")}
+    axes = {name: {0: "windows", 1: "tokens"} for name in (*INPUTS, *outputs)}
     with warnings.catch_warnings():
         # torch announces its next exporter, and warns of constants in transformers' mask code that
         # hold for every input; the parity card checks that they do.
@@ -28,7 +35,7 @@ def export_onnx(model: nn.Module, path: Path) -> None:
             (ids, torch.ones_like(ids)),
             str(path),
             input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
+            output_names=list(outputs),
             dynamic_axes={**axes, "logits": {0: "windows"}},
             opset_version=_OPSET,
             dynamo=False,

@@ -50,7 +50,7 @@ class ParityCard(Struct, frozen=True, forbid_unknown_fields=True):
     """Largest difference of a logit when the card was made."""
     token_worst: float
     token_logits: tuple[tuple[float, ...], ...]
-    """Reference of the first text with tokens, one row a token."""
+    """Reference of the first window of the longest text, one row a token; () without token logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def replay(artifact: Artifact, runner: Runner, card: ParityCard) -> Parity:
     """
     logits, token_logits = outputs_of(artifact, runner, card.texts)
     expected = np.array(card.logits, np.float32)
-    expected_tokens = np.array(card.token_logits, np.float32)
+    expected_tokens = np.array(card.token_logits, np.float32).reshape(-1, logits.shape[1])
     if (
         logits.shape != expected.shape
         or token_logits.shape != expected_tokens.shape
@@ -127,7 +127,7 @@ def replay(artifact: Artifact, runner: Runner, card: ParityCard) -> Parity:
     return Parity(
         worst=float(differences.max()),
         where=f"window {row}, {artifact.manifest.categories[column]}",
-        token_worst=float(np.abs(token_logits - expected_tokens).max()),
+        token_worst=float(np.abs(token_logits - expected_tokens).max(initial=0.0)),
         tolerance=card.tolerance,
         token_tolerance=card.token_tolerance,
     )
@@ -140,7 +140,7 @@ def outputs_of(
 
     Returns:
         `logits` f32 [all windows, categories], and `token_logits` f32 [tokens, categories] of the
-        first window of the longest text.
+        first window of the longest text: no rows when the graph has none.
     """
     options = artifact.manifest.text
     if options is None:
@@ -151,10 +151,10 @@ def outputs_of(
         artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
     )
     words = encoder.words()
-    logits, tokens = [], np.zeros((0, 0), np.float32)
+    logits, tokens = [], np.zeros((0, len(artifact.manifest.categories)), np.float32)
     for text in texts:
         outputs = runner.run(encoder.encode([normalize(text, words=words).text]).inputs)
         logits.append(outputs["logits"])
-        if outputs["token_logits"].shape[1] > len(tokens):
+        if "token_logits" in outputs and outputs["token_logits"].shape[1] > len(tokens):
             tokens = outputs["token_logits"][0]
     return np.concatenate(logits), tokens

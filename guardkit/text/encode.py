@@ -16,7 +16,9 @@ from tokenizers.normalizers import BertNormalizer
 
 Ints = NDArray[np.int64]
 
-_CONTEXT_TOKENS = 64  # chosen: two or three short turns, and half a window of extra work at most
+CONTEXT_TOKENS = 64  # chosen: two or three short turns, and half a window of extra work at most
+LONGEST_CONTEXT = CONTEXT_TOKENS + 1
+"""Tokens that a context puts before a window, beyond `max_tokens`; its separator is one of them."""
 _CONTEXT_CHARACTERS = 400  # hold 64 tokens of any prose, and fit one window
 _SPECIAL = "["  # in every special token of BERT's; a text that holds it goes to the full tokenizer
 
@@ -70,7 +72,7 @@ class Encoder:
         self._tokenizer.enable_truncation(max_length=max_tokens, stride=overlap)
         self._has_words = isinstance(self._tokenizer.model, WordPiece)
         self._plain = _plain_twin(self._tokenizer, max_tokens=max_tokens, overlap=overlap)
-        self._ones = np.ones((1, max_tokens + _CONTEXT_TOKENS + 1), np.int64)
+        self._ones = np.ones((1, max_tokens + LONGEST_CONTEXT), np.int64)
         self._ones.flags.writeable = False  # shared by every window
         self._pad_id = self._tokenizer.token_to_id("[PAD]") or 0
 
@@ -115,7 +117,7 @@ class Encoder:
         if not context:
             return []
         ids = self._encode(context[-_CONTEXT_CHARACTERS:]).ids
-        return [*ids[1:-1][-_CONTEXT_TOKENS:], ids[-1]]
+        return [*ids[1:-1][-CONTEXT_TOKENS:], ids[-1]]
 
     def _encode(self, text: str) -> Encoding:
         if self._plain is not None and text.isascii() and _SPECIAL not in text:

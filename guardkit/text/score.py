@@ -75,6 +75,7 @@ class TextScorer:
             artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
         )
         calibration = artifact.manifest.calibration
+        self._has_tokens = any(one.name == "token_logits" for one in artifact.manifest.outputs)
         threshold = options.span_threshold
         self._span_bar = math.log(threshold / (1 - threshold))
         asked = artifact.manifest.languages if languages is None else languages
@@ -139,12 +140,14 @@ class TextScorer:
         _, logits = checked_output(
             outputs, "logits", shape=(count, categories), manifest=self.manifest
         )
-        token_logits, flat = checked_output(
-            outputs, "token_logits", shape=(count, length, categories), manifest=self.manifest
-        )
         highest = (max(logits[column::categories]) for column in range(categories))
         values = map(calibrate, highest, self._calibration)
         scores = Scores(dict(zip(self.categories, values, strict=True)))
+        if not self._has_tokens:  # a classifier of somebody's own: it has no spans
+            return Scored(scores)
+        token_logits, flat = checked_output(
+            outputs, "token_logits", shape=(count, length, categories), manifest=self.manifest
+        )
         if max(flat, default=-math.inf) < self._span_bar:
             return Scored(scores)
         spans = _spans(prompt, windows, token_logits, self.manifest, self._span_bar)
