@@ -9,7 +9,6 @@ The log-odds of a category, from the logits z of the labels L that it is mapped 
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +25,18 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from guardkit.errors import InputError
 from guardkit.text.encode import LONGEST_CONTEXT
 
-_log = logging.getLogger(__name__)
-
 _LARGEST = 2**31 - 2**24  # bytes of weights: an onnx file holds 2 GiB, graph and tensors together
 # What transformers raises, by file and version, when something is missing, malformed or out of reach.
-_READING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+_READING = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+)
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
 
@@ -50,7 +56,6 @@ class Classifier:
     tokenizer: Tokenizer
     labels: tuple[str, ...]
     head: Head
-    pad_id: int
     positions: int | None
     """Tokens it can tell the place of; None: any number."""
 
@@ -73,13 +78,11 @@ def read_classifier(name: str) -> Classifier:
     head = head_of(name, config)
     tokenizer = _read_tokenizer(name)
     model = _read_model(name)
-    pads = (config.pad_token_id, tokenizer.pad_token_id, 0)
     return Classifier(
         model=model,
         tokenizer=tokenizer.backend_tokenizer,
         labels=tuple(label for _, label in sorted(config.id2label.items())),
         head=head,
-        pad_id=next(one for one in pads if one is not None),
         positions=_positions(model),
     )
 
@@ -197,7 +200,6 @@ class CategoryModel(nn.Module):
         """
         super().__init__()
         self.model = plain.model
-        self._pad_id = plain.pad_id
         self._columns = [list(one) for one in columns.values()]
         self._others = [
             [at for at in range(len(plain.labels)) if at not in one] for one in self._columns
@@ -210,11 +212,8 @@ class CategoryModel(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """int64 [windows, tokens] twice to f32 [windows, categories]."""
-        # The SDK pads with 0, whatever the vocabulary: some models find positions, or the last
-        # token, by their own padding token.
-        ids = torch.where(attention_mask > 0, input_ids, self._pad_id)
-        types = {"token_type_ids": torch.zeros_like(ids)} if self._takes_types else {}
-        z = self.model(input_ids=ids, attention_mask=attention_mask, **types).logits
+        types = {"token_type_ids": torch.zeros_like(input_ids)} if self._takes_types else {}
+        z = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
         return self._odds(z)
 
     def _sigmoid_odds(self, z: Tensor) -> Tensor:

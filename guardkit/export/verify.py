@@ -142,14 +142,7 @@ def outputs_of(
         `logits` f32 [all windows, categories], and `token_logits` f32 [tokens, categories] of the
         first window of the longest text: no rows when the graph has none.
     """
-    options = artifact.manifest.text
-    if options is None:
-        raise ManifestError(
-            f"{artifact.path}: task '{artifact.manifest.task}' has no parity replay."
-        )
-    encoder = Encoder(
-        artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
-    )
+    encoder = encoder_of(artifact)
     words = encoder.words()
     logits, tokens = [], np.zeros((0, len(artifact.manifest.categories)), np.float32)
     for text in texts:
@@ -158,3 +151,19 @@ def outputs_of(
         if "token_logits" in outputs and outputs["token_logits"].shape[1] > len(tokens):
             tokens = outputs["token_logits"][0]
     return np.concatenate(logits), tokens
+
+
+def encoder_of(artifact: Artifact) -> Encoder:
+    """The tokenizer and windows of an artifact.
+
+    Raises:
+        ManifestError: It does not take text.
+    """
+    options = artifact.manifest.text
+    if options is None:
+        raise ManifestError(
+            f"{artifact.path}: task '{artifact.manifest.task}' has no parity replay."
+        )
+    return Encoder(
+        artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
+    )
