@@ -23,6 +23,7 @@ from guardkit.export.text_safety import export_text_safety
 from guardkit.train.classifier import Settings, train
 from guardkit.train.data import COLUMNS
 from guardkit.train.mixture import Folders
+from tests.training.tiny_hf import MAP, build
 
 _WORDS = [
     "a",
@@ -161,3 +162,17 @@ def models(work: Path, folders: Folders, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("models")
     export_text_safety(work, folders, folder, version="9.9.9")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with a softmax head; copy it to spoil it."""
+    return build(tmp_path_factory.mktemp("bert"), "bert", "softmax")
+
+
+@pytest.fixture
+def label_map(tmp_path: Path) -> Path:
+    """Two categories of the four labels."""
+    path = tmp_path / "map.yaml"
+    path.write_text(MAP)
+    return path
