@@ -70,7 +70,7 @@ def task_for(full: Artifact) -> Task:
     """The task under the shipped policies: a text is flagged when any of them might act on it."""
     lowest: dict[str, float] = {}
     for name in list_policies():
-        for category, threshold in rule_thresholds(load_preset(name)):
+        for category, threshold in rule_thresholds(load_preset(name), full.manifest.languages):
             lowest[category] = min(threshold, lowest.get(category, 1.0))
     order = [name for name in full.manifest.categories if name in lowest]
     return Task(full, {name: lowest[name] for name in order})

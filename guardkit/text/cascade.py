@@ -8,13 +8,13 @@ those it was fitted for; beside another model, or under a stricter policy, there
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from guardkit.artifacts import Artifact, Manifest, RunnerOptions, find_artifact
 from guardkit.errors import DeadlineError, GuardkitError, MissingArtifactError
-from guardkit.policy.rules import EditorEntry, Policy, StagePolicy
+from guardkit.policy.rules import EditorEntry, Policy, StagePolicy, When
 from guardkit.runtime.base import Runner, checked_output, open_runner
 from guardkit.runtime.clock import Stop
 from guardkit.text.encode import Windows
@@ -137,16 +137,32 @@ def suits(fast: Manifest, full: Manifest, policy: Policy) -> bool:
     thresholds = fitted.thresholds
     return all(
         category in thresholds and at_least >= thresholds[category]
-        for category, at_least in rule_thresholds(policy)
+        for category, at_least in rule_thresholds(policy, full.languages)
         if category in fast.categories
     )
 
 
-def rule_thresholds(policy: Policy) -> Iterator[tuple[str, float]]:
-    """(category, threshold) of every rule of every stage, whatever context a rule asks for."""
+def rule_thresholds(policy: Policy, languages: Collection[str]) -> Iterator[tuple[str, float]]:
+    """(category, threshold) of every rule that may fire on a text in some languages.
+
+    Args:
+        policy: Its rules of every stage count, whatever else of a context they ask for.
+        languages: Those of the full model; a rule for others never meets its scores. Empty: any.
+    """
     for stage_policy in policy.stages.values():
         for rule in stage_policy.rules:
-            yield rule.when.category, rule.when.at_least
+            asked = _languages_asked(rule.when, policy)
+            if asked is None or not languages or not asked.isdisjoint(languages):
+                yield rule.when.category, rule.when.at_least
+
+
+def _languages_asked(when: When, policy: Policy) -> frozenset[str] | None:
+    """The languages that a rule is for; None: all."""
+    if when.language is not None:
+        return frozenset([when.language])
+    if when.language_tier is not None:
+        return frozenset(policy.languages.tiers.get(when.language_tier, ()))
+    return None
 
 
 def may_clear(stage_policy: StagePolicy) -> bool:
@@ -172,7 +188,7 @@ def _opened(
     full: TextScorer, artifact: Artifact, policy: Policy, options: RunnerOptions
 ) -> Cascade:
     bars = dict(artifact.manifest.clears)
-    for category, at_least in rule_thresholds(policy):
+    for category, at_least in rule_thresholds(policy, full.manifest.languages):
         if category in bars:
             bars[category] = min(bars[category], at_least)
     cascade = Cascade(full, artifact.manifest, open_runner(artifact, options), bars=bars)

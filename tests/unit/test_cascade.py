@@ -13,7 +13,7 @@ from guardkit import Action, Context, Guard, Policy
 from guardkit.artifacts import RunnerOptions, load_artifact
 from guardkit.cli.main import main
 from guardkit.errors import ManifestError, RunError
-from guardkit.policy.rules import EditorEntry, Rule, StagePolicy, When
+from guardkit.policy.rules import EditorEntry, Languages, Rule, StagePolicy, When
 from guardkit.runtime.base import Arrays, open_runner
 from guardkit.runtime.fake import FakeRunner
 from guardkit.text.cascade import Cascade
@@ -82,6 +82,29 @@ def test_decisions_are_those_of_the_full_model_on_flagged_texts(models: Path) ->
 def test_a_policy_with_a_lower_threshold_has_no_cascade(models: Path) -> None:
     assert Guard(policy(0.5)).check_prompt(CLEAR).tier is Tier.FAST
     assert Guard(policy(0.49)).check_prompt(CLEAR).tier is Tier.FULL
+
+
+@pytest.mark.parametrize(
+    "strict",
+    [
+        When("insult", 0.05, language="ja"),
+        When("insult", 0.05, language_tier="low"),
+    ],
+)
+def test_a_stricter_rule_for_languages_that_the_model_leaves_to_others_changes_nothing(
+    models: Path, strict: When
+) -> None:
+    rules = (Rule("insults", When("insult", 0.5), Action.BLOCK), Rule("x", strict, Action.BLOCK))
+    stage = StagePolicy(scorers=("text-safety",), rules=rules)
+    tiers = Languages(tiers={"low": ("ja", "tt")})
+    known = policy(stage=stage, languages=tiers)
+    assert Guard(known).check_prompt(CLEAR).tier is Tier.FULL  # a model that takes any language
+    change_manifest(models / "text-safety", {"languages": ["en"]})
+    assert Guard(known).check_prompt(CLEAR).tier is Tier.FAST
+    english = policy(stage=stage, languages=Languages(tiers={"low": ("ja", "en")}))
+    assert Guard(english).check_prompt(CLEAR).tier is (
+        Tier.FULL if strict.language_tier else Tier.FAST
+    )
 
 
 def test_a_rule_on_a_category_without_a_fitted_threshold_switches_it_off(models: Path) -> None:

@@ -89,6 +89,7 @@ def main() -> None:
         _run(str(home / "bin" / "guardkit"), "doctor", cwd=empty)
         _run(python, *install, str(languages))
         _run(python, "-c", _OFFLINE + _CHECK_LANGUAGES, cwd=empty)
+        _run(str(home / "bin" / "guardkit"), "doctor", cwd=empty)
         print(f"data wheel {languages.stat().st_size / 1e6:.1f} MB")
         print(f"wheel {size / 1e6:.1f} MB, installed with [cpu] {installed / 1e6:.0f} MB")
         print(f"first decision, CPU: {first:.2f} s after installation, {later:.2f} s later")

@@ -1,8 +1,15 @@
-"""The artifact `text-safety-multi`, for `guardkit.artifacts.find_artifact`."""
+"""The artifact `text-safety-multi` and the policy `multilingual`, for guardkit to find."""
 
 from pathlib import Path
 
+_HERE = Path(__file__).parent
 
-def folder() -> Path:
+
+def models() -> Path:
     """The folder that holds the artifact's folder."""
-    return Path(__file__).parent / "models"
+    return _HERE / "models"
+
+
+def policies() -> Path:
+    """The folder that holds the policy."""
+    return _HERE / "policies"
