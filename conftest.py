@@ -2,5 +2,5 @@
 
 from importlib.util import find_spec
 
-_TORCH_ROOMS = ["guardkit/train/*", "guardkit/export/*", "tests/training/*"]
+_TORCH_ROOMS = ["guardkit/train/*", "guardkit/export/*", "tests/training"]
 collect_ignore_glob = [] if find_spec("torch") else _TORCH_ROOMS
