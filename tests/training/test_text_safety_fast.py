@@ -121,7 +121,8 @@ def test_a_text_is_flagged_at_the_lowest_threshold_of_any_shipped_policy() -> No
     task = task_for(find_artifact("text-safety"))
     shipped = Path("policies").glob("*.yaml")
     text = "".join(file.read_text() for file in shipped if not file.name.endswith(".cases.yaml"))
-    found = re.findall(r"category: threat, at_least: ([0-9.]+)", text)
+    # With a language tier a rule is for texts that the model leaves to another one.
+    found = re.findall(r"category: threat, at_least: ([0-9.]+)}", text)
     assert task.thresholds["threat"] == min(map(float, found))
 
 
