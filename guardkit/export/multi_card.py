@@ -121,7 +121,7 @@ def _written(scores: Floats, pool: Pool, thresholds: dict[str, float]) -> str:
     return f"""## Hand-written texts and their harmless twins
 
 The validation tenth of `data/written/languages`, all languages but English together: of the harmful texts {recall} of {int(harmful.sum())}
-reach some category's threshold in the policy, of the harmless ones {wrong} of {int((clear & ~harmful).sum())}.
+reach the lowest threshold that the policy has for some category in any tier (.50 where it has none), of the harmless ones {wrong} of {int((clear & ~harmful).sum())}.
 """
 
 
@@ -200,7 +200,8 @@ law enforcement by profiling. Read the licence before you ship: https://huggingf
 
 - Outside English most rows state toxicity alone. What violence, self-harm, sexual, illicit, jailbreak and bias mean was carried
   over from English and from about 120 written texts a language.
-- Amharic, Tatar and Hindi in Latin letters are the weakest: their policy tier is `low`.
+- Amharic, Tatar and Hindi in Latin letters are in the policy's tier `low`, for the encoder saw least of them; the tables show only the
+  last as weak, and Hebrew and Portuguese beside it.
 - Dialects, code-mixed text and any other language were not measured. Text in another language is answered by the policy's
   `languages.low_evidence`, not scored.
 - A context was learned from English texts alone.

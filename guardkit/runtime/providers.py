@@ -1,6 +1,6 @@
 """What onnxruntime is asked to run a graph on, and with which options.
 
-Unmeasured: no machine with an NVIDIA card has run these yet (README, "GPU"). TensorRT builds engines for a
+Unmeasured: no machine with an NVIDIA card has run these yet (README, "Many callers, and a GPU"). TensorRT builds engines for a
 range of shapes; the first run of a new range takes minutes, and the caches make the next start quick. int8
 artifacts are for the CPU: their MatMulInteger has no GPU kernel, so a GPU wants an fp16 or fp32 export.
 Options: onnxruntime's documentation of CUDAExecutionProvider and TensorrtExecutionProvider.
@@ -24,7 +24,7 @@ _NEEDS = {
     "cuda": 'an NVIDIA driver and pip install "guardkit[gpu]" (in place of the extra cpu)',
     "tensorrt": 'an NVIDIA driver, pip install "guardkit[gpu]" and the TensorRT libraries (pip install tensorrt-cu12)',
 }
-_CONTEXT_TOKENS = 65  # beyond a window: see text.encode
+_CONTEXT_TOKENS = 65  # beyond a window: text.encode.LONGEST_CONTEXT, which stands a floor above
 _TYPICAL = (8, 32)  # windows, tokens: what an engine is tuned for
 
 

@@ -210,9 +210,8 @@ class Measurer:
 
     def _tiered(self, scorer: Scorer, context: Context, *, quick: bool) -> Scorer:
         """The cascade in place of its full model, where the fast tier may answer."""
-        cascade = self._cascade
-        is_led = quick and context == _NO_CONTEXT and cascade is not None and scorer is cascade.full
-        return cascade if is_led and cascade is not None else scorer
+        cascade = self._cascade if quick and context == _NO_CONTEXT else None
+        return cascade if cascade is not None and scorer is cascade.full else scorer
 
     def _language(self, prompt: Prompt, context: Context) -> str | None:
         """The language of the context, else of the text; None when no scorer cares."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from guardkit.errors import InputError
 from guardkit.train.data import CATEGORIES, Pool, known_labels
-from guardkit.train.written import digest
+from guardkit.train.written import number_of
 
 Floats = NDArray[np.float32]
 
@@ -48,7 +48,7 @@ def softened(pool: Pool, path: Path) -> Pool:
             )
         names = dict(zip(stored["digests"].tolist(), range(len(stored["digests"])), strict=True))
         scores = stored["scores"].astype(np.float32)
-    found = np.array([names.get(_name(text), -1) for text in pool.texts], np.int64)
+    found = np.array([names.get(number_of(text), -1) for text in pool.texts], np.int64)
     rows = np.flatnonzero((found >= 0) & [not context for context in pool.contexts])
     soft, known = scores[found[rows]], known_labels(pool)[rows]
     labels, weights = pool.labels.copy(), pool.weights.copy()
@@ -60,7 +60,7 @@ def softened(pool: Pool, path: Path) -> Pool:
 
 def save(path: Path, texts: list[str], scores: NDArray[np.float64]) -> None:
     """Write probabilities f64 [texts, categories] under the digests of their texts."""
-    names = np.array([_name(text) for text in texts], np.uint64)
+    names = np.array([number_of(text) for text in texts], np.uint64)
     order = np.argsort(names)
     np.savez_compressed(
         path,
@@ -83,7 +83,3 @@ def choose(pool: Pool, rows: int, *, seed: int) -> Pool:
     candidates = pool.take(np.flatnonzero(np.array(fits) & open_labels))
     keys = np.random.default_rng(seed).exponential(size=len(candidates.texts)) / candidates.rates
     return candidates.take(np.argsort(keys)[:rows])
-
-
-def _name(text: str) -> int:
-    return int(digest(text), 16)

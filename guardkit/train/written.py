@@ -52,7 +52,7 @@ def load_written(folder: Path, *, split: str) -> Pool:
         pools.append(_read_contexts(context, split))
     texts = [text for pool in pools for text in pool.texts]
     if split == "valid":
-        texts = [fill(text, np.random.default_rng(_number(text))) for text in texts]
+        texts = [fill(text, np.random.default_rng(number_of(text))) for text in texts]
     return replace(joined(pools), texts=texts)
 
 
@@ -170,10 +170,11 @@ def read_context(fields: dict[str, object]) -> Context:
 
 def split_of(text: str) -> str:
     """`valid` for a tenth of the texts, by hash; both lines of a context pair fall on one side."""
-    return "valid" if _number(text) % 1000 < 1000 * _VALID_SHARE else "train"
+    return "valid" if number_of(text) % 1000 < 1000 * _VALID_SHARE else "train"
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
+    """The digest of a text as a number."""
     return int(digest(text), 16)
 
 

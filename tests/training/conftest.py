@@ -23,23 +23,8 @@ from guardkit.export.text_safety import export_text_safety
 from guardkit.train.classifier import Settings, train
 from guardkit.train.data import COLUMNS
 from guardkit.train.mixture import Folders
-from tests.training.tiny_hf import MAP, build
+from tests.training.tiny_hf import MAP, WORDS, build
 
-_WORDS = [
-    "a",
-    "the",
-    "idiot",
-    "friend",
-    "you",
-    "are",
-    "nice",
-    "sea",
-    "will",
-    "hurt",
-    "photo",
-    "of",
-    "obey",
-]
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 _COLUMNS = sorted({column for columns in COLUMNS.values() for column in columns})
 
@@ -48,7 +33,7 @@ _COLUMNS = sorted({column for columns in COLUMNS.values() for column in columns}
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer BERT with a twenty-word vocabulary, as a Hugging Face folder."""
     folder = tmp_path_factory.mktemp("base")
-    vocabulary = {word: index for index, word in enumerate(_SPECIAL + _WORDS)}
+    vocabulary = {word: index for index, word in enumerate(_SPECIAL + WORDS)}
     tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = BertPreTokenizer()
@@ -102,7 +87,7 @@ def _write_pool(folder: Path) -> None:
     rng = np.random.default_rng(0)
     rows = []
     for index in range(600):
-        words = list(rng.choice(_WORDS, size=int(rng.integers(3, 9))))
+        words = list(rng.choice(WORDS, size=int(rng.integers(3, 9))))
         labels = dict.fromkeys(_COLUMNS, 0.0)
         labels["insult"] = labels["toxicity"] = float("idiot" in words)
         labels["threat"] = float("hurt" in words)

@@ -12,6 +12,7 @@ from guardkit.errors import PolicyError, ProviderError
 from guardkit.policy.load import load_policy, policy_from_dict
 from guardkit.runtime.base import open_runner
 from guardkit.runtime.providers import NAMES, providers_for
+from guardkit.text.encode import LONGEST_CONTEXT
 
 _ALL = tuple(NAMES.values())
 
@@ -48,7 +49,7 @@ def test_tensorrt_gets_its_shapes_from_the_manifest_and_a_cache_a_graph(manifest
     )
     ((name, found),) = providers_for(options, manifest, _ALL)
     assert manifest.text is not None
-    longest = manifest.text.max_tokens + 65
+    longest = manifest.text.max_tokens + LONGEST_CONTEXT
     assert name == "TensorrtExecutionProvider"
     assert found["trt_profile_min_shapes"] == "input_ids:1x1,attention_mask:1x1"
     assert found["trt_profile_opt_shapes"] == "input_ids:4x32,attention_mask:4x32"
