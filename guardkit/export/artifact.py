@@ -31,6 +31,7 @@ from guardkit.export.to_onnx import OUTPUTS
 from guardkit.export.verify import FILE as PARITY_FILE
 from guardkit.export.verify import TEXTS, ParityCard, outputs_of
 from guardkit.runtime.base import open_runner
+from guardkit.runtime.pbtxt import model_config, render
 from guardkit.text.normalize import normalize
 from guardkit.text.score import TextScorer
 
@@ -197,13 +198,4 @@ def fit_platt(
 
 def config_pbtxt(manifest: Manifest) -> str:
     """The Triton configuration of an artifact's onnx model."""
-    kinds = {"int64": "TYPE_INT64", "float32": "TYPE_FP32"}
-    lines = [f'name: "{manifest.name}"', 'backend: "onnxruntime"', "max_batch_size: 32"]
-    for kind, specs in (("input", manifest.inputs), ("output", manifest.outputs)):
-        tensors = ",\n".join(
-            f'  {{ name: "{spec.name}", data_type: {kinds[spec.dtype]}, '
-            f"dims: [{', '.join('-1' if isinstance(d, str) else str(d) for d in spec.shape[1:])}] }}"
-            for spec in specs
-        )
-        lines.append(f"{kind} [\n{tensors}\n]")
-    return "\n".join(lines) + "\n"
+    return render(model_config(manifest))

@@ -152,18 +152,19 @@ def train(
 
 def build(base: str) -> SafetyModel:
     """A fresh model on a pretrained encoder."""
-    return _with_heads(AutoModel.from_pretrained(base, add_pooling_layer=False))
+    return with_heads(AutoModel.from_pretrained(base, add_pooling_layer=False))
 
 
 def load_trained(work: Path) -> SafetyModel:
     """The model that `train` left in a folder, ready to score."""
     config = AutoConfig.from_pretrained(work)
-    model = _with_heads(AutoModel.from_config(config, add_pooling_layer=False))
+    model = with_heads(AutoModel.from_config(config, add_pooling_layer=False))
     model.load_state_dict(load_file(work / "model.safetensors"))
     return model.eval()
 
 
-def _with_heads(encoder: nn.Module) -> SafetyModel:
+def with_heads(encoder: nn.Module) -> SafetyModel:
+    """An encoder with the heads of every category, not trained yet."""
     for layer in encoder.encoder.layer:
         layer.intermediate.intermediate_act_fn = ClippedGelu()
     return SafetyModel(encoder, encoder.config.hidden_size, len(CATEGORIES))

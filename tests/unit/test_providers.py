@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from guardkit.artifacts import Artifact, Manifest, RunnerOptions, TensorRT
-from guardkit.errors import PolicyError, ProviderError
+from guardkit.cli.main import main
+from guardkit.errors import PolicyError, ProviderError, RunError
+from guardkit.export.to_tensorrt import export_tensorrt
 from guardkit.policy.load import load_policy, policy_from_dict
 from guardkit.runtime.base import open_runner
 from guardkit.runtime.providers import NAMES, providers_for
@@ -77,3 +80,40 @@ def test_a_policy_with_an_unknown_provider_is_refused() -> None:
     }
     with pytest.raises(PolicyError, match="provider"):
         policy_from_dict(policy)
+
+
+def test_an_engine_is_built_with_the_shapes_of_the_artifact(
+    tiny_artifact: Artifact, tmp_path: Path
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    def build(graph: bytes, providers: Sequence[tuple[str, dict[str, str]]]) -> None:
+        ((_, options),) = providers
+        asked.append(options)
+        folder = Path(options["trt_engine_cache_path"])
+        folder.mkdir()
+        (folder / "model_sm90.engine").write_bytes(b"engine")
+        Path(options["trt_ep_context_file_path"]).write_bytes(b"context")
+
+    folder = export_tensorrt(tiny_artifact, tmp_path, TensorRT(), available=_ALL, build=build)
+    assert folder == tmp_path / "text-safety-trt"
+    assert (folder / "1" / "model.plan").read_bytes() == b"engine"
+    assert (folder / "1" / "model_ctx.onnx").read_bytes() == b"context"
+    assert asked[0]["trt_fp16_enable"] == "1"
+    assert asked[0]["trt_profile_max_shapes"].startswith("input_ids:16x")
+
+
+def test_a_build_that_left_no_engine_is_an_error(tiny_artifact: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="left 0 engines"):
+        export_tensorrt(tiny_artifact, tmp_path, TensorRT(), available=_ALL, build=lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_tensorrt_one_sentence_says_what_to_install(
+    tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tiny_models / "text-safety")
+    assert main(["export", "tensorrt", folder, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "the TensorRT libraries (pip install" in error
+    assert error.count("\n") == 1
