@@ -2,11 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 TRAIN := .venv-train
+TRITON := .venv-triton
+PYTHON311 ?= python3.11
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs policies test-train test-oldest test-wheel bench bench-compare bench-peers bench-quality wheels clean
+.PHONY: help demo test check docs policies test-train test-triton test-oldest test-wheel bench bench-compare bench-peers bench-quality wheels clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +33,10 @@ policies: $(VENV)/.dev  ## run every shipped policy's cases, and find rules with
 
 test-train: $(TRAIN)/.done  ## run the tests of training and export (installs torch)
 	$(TRAIN)/bin/python -m pytest tests/training guardkit/train guardkit/export
+
+test-triton: $(TRITON)/.done  ## run the tests against a real Triton server (needs Python 3.11)
+	$(TRITON)/bin/python tests/triton/libpython.py
+	$(TRITON)/bin/python -m pytest tests/triton
 
 test-oldest: ## run the tests with the oldest versions that pyproject.toml allows
 	rm -rf .venv-oldest && $(PYTHON) -m venv .venv-oldest
@@ -74,4 +80,10 @@ $(TRAIN)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(TRAIN)
 	$(TRAIN)/bin/python $(PIP_INSTALL) torch==2.13.0  # first: any other spelling pulls CUDA packages
 	$(TRAIN)/bin/python $(PIP_INSTALL) -e ".[cpu,train,export,dev]"
+	touch $@
+
+$(TRITON)/.done: pyproject.toml constraints-triton.txt
+	$(PYTHON311) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-triton.txt \
+		nvidia-pytriton -e ".[cpu,triton]" pytest hypothesis onnx
 	touch $@

@@ -1,6 +1,13 @@
-"""Leave the torch rooms out of a test run that has no torch; `make test-train` has it."""
+"""Leave out of a test run what its environment does not have."""
 
 from importlib.util import find_spec
 
-_TORCH_ROOMS = ["guardkit/train/*", "guardkit/export/*", "tests/training"]
-collect_ignore_glob = [] if find_spec("torch") else _TORCH_ROOMS
+_ROOMS = {
+    "torch": ["guardkit/train/*", "guardkit/export/*", "tests/training"],  # make test-train
+    "tritonclient": ["guardkit/runtime/wire_*.py"],
+    "pytriton": ["tests/triton"],  # make test-triton
+    "triton_python_backend_utils": ["guardkit/serve/*_model*.py"],  # inside a server alone
+}
+collect_ignore_glob = [
+    room for name, rooms in _ROOMS.items() if not find_spec(name) for room in rooms
+]

@@ -21,9 +21,12 @@ from bench.peers import PeersReport
 from bench.peers import rendered as peers_table
 from bench.tables import cascade_rows, rendered, robustness_rows
 from guardkit import errors
+from guardkit.artifacts import load_artifact
 from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
 from guardkit.cli.main import build_parser
 from guardkit.policy.rules import json_schema
+from guardkit.runtime.pbtxt import model_config
+from guardkit.runtime.pbtxt import render as render_config
 from guardkit.steps import EDITORS, SCORERS
 from guardkit.taxonomy import TAXONOMY
 
@@ -49,6 +52,7 @@ def main() -> int:
         "policies/policy.schema.json": json.dumps(json_schema(), indent=1) + "\n",
         "bench/RESULTS.md": _results(),
         "README.md": _readme(),
+        **_configs(),
     }
     stale = [name for name, text in pages.items() if _read(_ROOT / name) != text]
     if "--check" in sys.argv:
@@ -79,6 +83,17 @@ def _tree(cls: type, depth: int) -> Iterator[tuple[int, type]]:
     yield depth, cls
     for child in cls.__subclasses__():
         yield from _tree(child, depth + 1)
+
+
+def _configs() -> dict[str, str]:
+    """The Triton config of every shipped model, from its manifest."""
+    folders = sorted((_ROOT / "exported_models").glob("*/"))
+    return {
+        f"exported_models/{folder.name}/config.pbtxt": render_config(
+            model_config(load_artifact(folder).manifest)
+        )
+        for folder in folders
+    }
 
 
 def _categories() -> str:

@@ -124,10 +124,53 @@ class TensorRT(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     """Windows in one run, at most: `text.score` runs no more together."""
 
 
+class Tls(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Encryption towards a server. Paths are relative to the policy file."""
+
+    ca: str | None = None
+    """PEM file of the authorities to trust; None: those of the system."""
+    certificate: str | None = None
+    """PEM file, with `key`, by which the server may know this client."""
+    key: str | None = None
+
+
+class Breaker(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """When a server that fails is left alone for a while."""
+
+    failures: Annotated[int, Meta(ge=1)] = 5
+    """Calls that fail in a row before no more are made."""
+    pause_ms: Annotated[float, Meta(ge=0)] = 1000
+    """How long none is made; then one call tries, while others are still refused."""
+
+
+class Triton(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a Triton server is, and how it is spoken to."""
+
+    url: Annotated[str, Meta(pattern=r"^[^/\s]+:[0-9]+$")]
+    """`host:port`: of gRPC (8001 as a rule) or of HTTP (8000)."""
+    protocol: Literal["grpc", "http"] = "grpc"
+    model: Name | None = None
+    """Its name at the server; None: the artifact's."""
+    tls: Tls | None = None
+    """None: not encrypted."""
+    token_env: str | None = None
+    """Environment variable that holds a bearer token; the token itself stays out of policies."""
+    call_ms: Annotated[float, Meta(gt=0)] = 1000
+    """Longest wait for one call, retries included; a policy's `timeout_ms` may end it earlier."""
+    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    """More tries when the server cannot be reached, within the wait."""
+    pad_to: Annotated[int, Meta(ge=1, le=128)] = 8
+    """Tokens are padded to a multiple of it, for the server batches inputs of one length alone."""
+    breaker: Breaker = Breaker()
+
+
 class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How an artifact is run: the policy's `models.<name>`."""
 
-    backend: Literal["onnx"] = "onnx"
+    backend: Literal["onnx", "triton"] = "onnx"
+    """`triton`: by a server; the artifact here says how to read and calibrate what it answers."""
+    triton: Triton | None = None
+    """For `backend: triton` alone, which needs it."""
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     """What is asked for runs, or there is an error: never a silent CPU."""
     device: Annotated[int, Meta(ge=0)] = 0
@@ -137,6 +180,8 @@ class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Threads of one run; 1 suits a web server, where requests are the parallelism."""
     path: str | None = None
     """The artifact's folder, relative to the policy file, when it is not in a usual place."""
+    cache: str | None = None
+    """Folder, relative to the policy file, that keeps optimized graphs for the next start; None: no."""
     languages: tuple[str, ...] | None = None
     """Which of the model's languages it is asked for; None: all."""
     cascade: bool = True

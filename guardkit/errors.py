@@ -11,6 +11,7 @@ GuardkitError
     BackendError           a model could not be run
         MissingExtraError      an optional package is not installed (also an ImportError)
         ProviderError          the provider asked for is not the one that would run
+        ServerError            a server is absent, or does not serve what was asked for
         RunError               the graph failed while running, or gave unusable output
         OverloadError          too many checks wait already; this one was refused
         DeadlineError          a step did not finish in time (also a TimeoutError)
@@ -109,6 +110,10 @@ class MissingExtraError(BackendError, ImportError):
 
 class ProviderError(BackendError):
     """The provider asked for is not the one that would run."""
+
+
+class ServerError(BackendError):
+    """An inference server is absent, or does not serve the model that was asked for."""
 
 
 class RunError(BackendError):

@@ -33,7 +33,7 @@ from guardkit.policy.load import load_policy, load_preset
 from guardkit.policy.meaning import Known, check_meaning
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.policy.tree import path_text
-from guardkit.runtime.base import RunnerInfo, open_runner
+from guardkit.runtime.base import OpenRunner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Clock, Watchdog
 from guardkit.runtime.deadline import DeadlineRunner
 from guardkit.steps import BLOCKLIST
@@ -65,6 +65,7 @@ class Guard:
         scorers: Sequence[Scorer] = (),
         editors: Mapping[str, Editor] | None = None,
         translate: Translate | None = None,
+        open_runner: OpenRunner = open_runner,
     ) -> None:
         """Open every model the policy names.
 
@@ -75,6 +76,7 @@ class Guard:
             translate: (text, language) to English, for texts in a language that no scorer of a category
                 knows: the English model then scores the translation. When it fails, or is not given, the
                 policy's `languages.low_evidence` answers.
+            open_runner: What opens a model, where it is not what the policy's `models` say.
 
         Raises:
             PolicyError: The policy contradicts itself or names a step that nobody provides.
@@ -87,8 +89,10 @@ class Guard:
             name = policy.policy
             raise PolicyError([Fault(name, 1, 1, path_text(at), what) for at, what in faults])
         self.policy = policy
+        self._made_of = (policy, tuple(scorers), editors, translate, open_runner)
         self._editors: Mapping[str, Editor] = {**EDITORS, **(editors or {})}
-        opened = _open_scorers(policy, {scorer.name: scorer for scorer in scorers})
+        given = {scorer.name: scorer for scorer in scorers}
+        opened = _open_scorers(policy, given, open_runner)
         cascade = open_cascade(policy, opened)
         runners = runners_of(opened, cascade)
         self._models = {tier: tuple(one.info.id for one in used) for tier, used in runners.items()}
@@ -116,6 +120,10 @@ class Guard:
     def from_preset(cls, name: str) -> Guard:
         """A guard from a shipped policy: `text-to-image`, `chat`, `kids`, `research` or `multilingual`."""
         return cls(load_preset(name))
+
+    def __reduce__(self) -> tuple[Callable[..., Guard], tuple[object, ...]]:
+        """A guard goes to another process as what it was made of, and opens its models there."""
+        return _made_again, self._made_of
 
     # --- what callers ask ------------------------------------------------------------------------
 
@@ -439,13 +447,29 @@ def _after_edit(decision: Decision, stage_policy: StagePolicy, why: str) -> Deci
     )
 
 
-def _open_scorers(policy: Policy, given: Mapping[str, Scorer]) -> dict[str, Scorer]:
+def _made_again(
+    policy: Policy,
+    scorers: Sequence[Scorer],
+    editors: Mapping[str, Editor] | None,
+    translate: Translate | None,
+    open_runner: OpenRunner,
+) -> Guard:
+    return Guard(
+        policy, scorers=scorers, editors=editors, translate=translate, open_runner=open_runner
+    )
+
+
+def _open_scorers(
+    policy: Policy, given: Mapping[str, Scorer], open_runner: OpenRunner
+) -> dict[str, Scorer]:
     """One scorer a name, whichever stages use it."""
     names = {name: None for stage in policy.stages.values() for name in stage.scorers}
-    return {name: _open_scorer(name, policy, given) for name in names}
+    return {name: _open_scorer(name, policy, given, open_runner) for name in names}
 
 
-def _open_scorer(name: str, policy: Policy, given: Mapping[str, Scorer]) -> Scorer:
+def _open_scorer(
+    name: str, policy: Policy, given: Mapping[str, Scorer], open_runner: OpenRunner
+) -> Scorer:
     if name in given:
         return given[name]
     if name == BLOCKLIST:

@@ -8,7 +8,7 @@ from pathlib import Path
 from guardkit.bench.report import render, to_json
 from guardkit.bench.run import run_bench
 from guardkit.bench.workload import PROMPTS
-from guardkit.cli.shared import Verbs, add_verb
+from guardkit.cli.shared import Verbs, add_verb, positive
 
 _REPEATS = 25  # with 40 texts a bucket: the 1,000 samples that a 99th percentile needs
 _QUICK_REPEATS = 4
@@ -26,7 +26,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("--workload", type=Path, default=PROMPTS, help="a JSONL file of texts")
     parser.add_argument(
         "--repeats",
-        type=_positive,
+        type=positive,
         help=f"measured calls a text ({_REPEATS}; {_QUICK_REPEATS} if quick)",
     )
     parser.add_argument("--quick", action="store_true", help="a few texts only: a smoke test")
@@ -43,10 +43,3 @@ def run(args: argparse.Namespace) -> int:
         args.out.write_text(f"{to_json(report)}\n", "utf-8")
     print(to_json(report) if args.json else render(report))
     return 0
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value

@@ -1,4 +1,4 @@
-"""`guardkit export text-safety | text-safety-multi | hf | card`."""
+"""`guardkit export text-safety | text-safety-multi | hf | onnx | tensorrt | card`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 import logging
 from pathlib import Path
 
-from guardkit.cli.shared import Verbs, add_verb, read_policy
+from guardkit.artifacts import TensorRT
+from guardkit.cli.shared import Verbs, add_verb, named_artifact, positive, read_policy
 from guardkit.cli.train import add_sources, require_torch
-from guardkit.errors import InputError
+from guardkit.errors import InputError, MissingExtraError
 from guardkit.evaluate.read import read_labelled
 from guardkit.taxonomy import TAXONOMY
 
@@ -42,6 +43,7 @@ def add(verbs: Verbs) -> None:
         text.add_argument("--version", default=version)
         text.set_defaults(run=run_text_safety, kind=name)
     _add_hf(kinds)
+    _add_conversions(kinds)
     card = add_verb(
         kinds,
         "card",
@@ -90,6 +92,63 @@ def _add_hf(kinds: Verbs) -> None:
         "--overlap", type=int, default=32, help="tokens that windows share (default: 32)"
     )
     hf.set_defaults(run=run_hf)
+
+
+def _add_conversions(kinds: Verbs) -> None:
+    onnx = add_verb(
+        kinds,
+        "onnx",
+        text="write the twin of a text model in another precision, for example for a GPU",
+        example="guardkit export onnx text-safety --precision fp16 --out gpu_models",
+    )
+    onnx.add_argument("model", help="name or folder of an artifact")
+    onnx.add_argument("--precision", required=True, choices=("fp32", "fp16", "int8"))
+    onnx.add_argument("--out", required=True, type=Path, help="the twin's folder goes in here")
+    onnx.set_defaults(run=run_onnx)
+    tensorrt = add_verb(
+        kinds,
+        "tensorrt",
+        text="build the TensorRT engine of an fp32 or fp16 model, on the machine that will run it",
+        example="guardkit export tensorrt gpu_models/text-safety --out gpu_models",
+    )
+    tensorrt.add_argument("model", help="name or folder of an artifact")
+    tensorrt.add_argument("--out", required=True, type=Path, help="MODEL-trt goes in here")
+    tensorrt.add_argument("--most-windows", type=positive, default=16, help="in one run")
+    tensorrt.add_argument("--fp32", action="store_true", help="compute in full precision")
+    tensorrt.set_defaults(run=run_tensorrt)
+
+
+def run_onnx(args: argparse.Namespace) -> int:
+    """Convert an artifact."""
+    _prepare()
+    from guardkit.export.convert import convert  # torch: an optional package
+
+    artifact, card = convert(named_artifact(args.model), args.precision, args.out)
+    print(f"wrote {artifact.path}")
+    print(
+        f"logits within {card.worst} of the model it was made of, token logits within "
+        f"{card.token_worst}; held to {card.tolerance} and {card.token_tolerance}"
+    )
+    return 0
+
+
+def run_tensorrt(args: argparse.Namespace) -> int:
+    """Build an engine."""
+    try:
+        import onnxruntime  # the extra `gpu`
+    except ImportError as e:
+        raise MissingExtraError("guardkit export tensorrt", "gpu") from e
+    from guardkit.export.to_tensorrt import build_engine, export_tensorrt
+
+    folder = export_tensorrt(
+        named_artifact(args.model),
+        args.out,
+        TensorRT(fp16=not args.fp32, most_windows=args.most_windows),
+        available=onnxruntime.get_available_providers(),
+        build=build_engine,
+    )
+    print(f"wrote {folder}")
+    return 0
 
 
 def run_hf(args: argparse.Namespace) -> int:

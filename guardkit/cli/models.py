@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from guardkit.artifacts import (
     Artifact,
     RunnerOptions,
-    find_artifact,
     list_artifacts,
-    load_artifact,
 )
-from guardkit.cli.shared import Verbs, add_verb, print_json
+from guardkit.cli.shared import Verbs, add_verb, named_artifact, print_json
 from guardkit.export.verify import verify
 from guardkit.runtime.base import open_runner
 
@@ -70,7 +67,7 @@ def _describe(artifact: Artifact) -> dict[str, object]:
 
 def run_verify(args: argparse.Namespace) -> int:
     """Verify models."""
-    artifacts = [_find(name) for name in args.models] or list_artifacts()
+    artifacts = [named_artifact(name) for name in args.models] or list_artifacts()
     reports: list[dict[str, object]] = []
     for artifact in artifacts:
         if artifact.manifest.fitted is not None:
@@ -103,7 +100,3 @@ def _verify_fast(artifact: Artifact, *, quiet: bool) -> dict[str, object]:
     if not quiet:
         print(f"{artifact.manifest.id}: {files} files and the graph as described")
     return {"model": artifact.manifest.id, "files": files}
-
-
-def _find(name: str) -> Artifact:
-    return load_artifact(Path(name)) if Path(name).is_dir() else find_artifact(name)

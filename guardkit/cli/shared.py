@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from guardkit.artifacts import Artifact, find_artifact, load_artifact
 from guardkit.policy.load import find_policy, load_policy
 from guardkit.policy.rules import Policy
 
@@ -34,6 +35,19 @@ def policy_file(name: str) -> Path:
 def read_policy(name: str) -> Policy:
     """A policy by preset name or path, read."""
     return load_policy(policy_file(name))
+
+
+def named_artifact(name: str) -> Artifact:
+    """An artifact by name or folder."""
+    return load_artifact(Path(name)) if Path(name).is_dir() else find_artifact(name)
+
+
+def positive(text: str) -> int:
+    """An argument that is a number of things, at least one."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
 
 
 def print_json(value: Any) -> None:

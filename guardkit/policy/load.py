@@ -146,20 +146,30 @@ def _read_lists(data: dict[str, Any], tree: Node, faults: list[Fault]) -> None:
                 entries[kind] = [*_clean(entries.get(kind)), *words]
 
 
+_PATHS = (
+    ("path",),
+    ("cache",),
+    ("tensorrt", "cache"),
+    *(("triton", "tls", key) for key in ("ca", "certificate", "key")),
+)
+"""Where a model's options hold a path."""
+
+
 def _resolve_paths(data: dict[str, Any], tree: Node) -> None:
     """A model's paths are meant from the file that names them."""
     models = data.get("models")
-    for name, options in (models if isinstance(models, dict) else {}).items():
-        if isinstance(options, dict):
-            _resolve(options, "path", tree, ("models", name))
-            if isinstance(options.get("tensorrt"), dict):
-                _resolve(options["tensorrt"], "cache", tree, ("models", name, "tensorrt"))
+    for name in models if isinstance(models, dict) else ():
+        for path in _PATHS:
+            _resolve(data, ("models", name, *path), tree)
 
 
-def _resolve(options: dict[str, Any], key: str, tree: Node, where: tuple[str, ...]) -> None:
-    if isinstance(options.get(key), str):
-        node = tree.at((*where, key))
-        options[key] = str(Path(node.file).parent.absolute() / options[key])
+def _resolve(data: dict[str, Any], where: tuple[str, ...], tree: Node) -> None:
+    holder: Any = data
+    for key in where[:-1]:
+        holder = holder.get(key) if isinstance(holder, dict) else None
+    if isinstance(holder, dict) and isinstance(holder.get(where[-1]), str):
+        folder = Path(tree.at(where).file).parent.absolute()
+        holder[where[-1]] = str(folder / holder[where[-1]])
 
 
 def _clean(values: object) -> list[str]:

@@ -42,7 +42,8 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
     named = {
         name for stage in Stage for name in _texts(_mapping(data.get(stage.value)).get("scorers"))
     }
-    for name in _mapping(data.get("models")):
+    for name, options in _mapping(data.get("models")).items():
+        yield from _check_backend(_mapping(options), ("models", name))
         if name not in named:
             hint = nearest(name, named)
             yield (
@@ -51,6 +52,15 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
             )
     for name, entries in lists.items():
         yield from _check_list(_mapping(entries), ("lists", name))
+
+
+def _check_backend(options: Mapping[str, Any], path: Where) -> Iterator[Problem]:
+    """A server's address is there exactly when a server is asked."""
+    is_served, has_server = options.get("backend") == "triton", options.get("triton") is not None
+    if is_served and not has_server:
+        yield path, "backend: triton needs to know where. Add triton: {url: host:8001}."
+    if has_server and options.get("backend") in (None, "onnx"):
+        yield (*path, "triton"), "is of no use without backend: triton. Add that, or remove this."
 
 
 def _check_languages(languages: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -151,12 +151,19 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything the policy says; where its models lie on this machine is left out."""
-        models = {
-            name: msgspec.structs.replace(options, path=None)
+        """SHA-256 of everything the policy says, whatever file says it.
+
+        Where its models lie or are served is left out, as is the name of the policy it extends, whose
+        content is in this one.
+        """
+        here = {
+            name: msgspec.structs.replace(
+                options, path=None, cache=None, backend="onnx", triton=None
+            )
             for name, options in self.models.items()
         }
-        said = msgspec.structs.replace(self, models=models)
+        models = {name: options for name, options in here.items() if options != RunnerOptions()}
+        said = msgspec.structs.replace(self, extends=None, models=models)
         return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
 
     @property

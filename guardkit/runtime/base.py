@@ -10,7 +10,7 @@ A runner may be shared between threads. Nothing outside this package knows which
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -60,6 +60,10 @@ class Runner(Protocol):
         ...
 
 
+OpenRunner = Callable[[Artifact, RunnerOptions], Runner]
+"""What opens an artifact; `open_runner`, or something that wraps it."""
+
+
 def open_runner(artifact: Artifact, options: RunnerOptions) -> Runner:
     """Open an artifact on the backend the options name.
 
@@ -68,10 +72,28 @@ def open_runner(artifact: Artifact, options: RunnerOptions) -> Runner:
         DigestError: The model file is not the one the manifest describes.
         ManifestError: The graph is not the one the manifest describes.
         ProviderError: The provider asked for is not the one that would run.
+        ServerError: The server asked for is absent, or does not serve this artifact.
     """
-    from guardkit.runtime.onnx import OnnxRunner  # the backends are optional packages
+    if options.backend == "triton":
+        from guardkit.runtime.triton import TritonRunner  # the backends are optional packages
+
+        return TritonRunner(artifact, options)
+    from guardkit.runtime.onnx import OnnxRunner
 
     return OnnxRunner(artifact, options)
+
+
+_FEW = 4  # of a dimension that varies
+
+
+def warm_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """Inputs of the smallest fuss for a first run: ones, dimensions that vary at 4."""
+    return {
+        spec.name: np.ones(
+            [size if isinstance(size, int) else _FEW for size in spec.shape], spec.dtype
+        )
+        for spec in manifest.inputs
+    }
 
 
 def checked_output(

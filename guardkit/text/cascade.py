@@ -18,7 +18,7 @@ from guardkit.policy.rules import EditorEntry, Policy, StagePolicy, When
 from guardkit.runtime.base import Runner, checked_output, open_runner
 from guardkit.runtime.clock import Stop
 from guardkit.text.encode import Windows
-from guardkit.text.normalize import Prompt, normalize
+from guardkit.text.normalize import Prompt
 from guardkit.text.score import Scorer, TextScorer, calibrate
 from guardkit.types import Scored, Scores, Tier
 
@@ -118,12 +118,17 @@ def open_cascade(policy: Policy, scorers: Mapping[str, Scorer]) -> Cascade | Non
         artifact = find_artifact(FAST)
         if not suits(artifact.manifest, full.manifest, policy):
             return None
-        return _opened(full, artifact, policy, replace(options, path=None, provider="cpu"))
+        return _opened(full, artifact, policy, _beside(options))
     except MissingArtifactError:
         return None
     except GuardkitError as e:
         _log.warning("the fast tier cannot be used: %s", e)
         return None
+
+
+def _beside(options: RunnerOptions) -> RunnerOptions:
+    """How the fast tier runs: here and on the CPU, for a call to a server or a GPU takes longer than it."""
+    return replace(options, path=None, backend="onnx", triton=None, provider="cpu")
 
 
 def suits(fast: Manifest, full: Manifest, policy: Policy) -> bool:
@@ -191,6 +196,4 @@ def _opened(
     for category, at_least in rule_thresholds(policy, full.manifest.languages):
         if category in bars:
             bars[category] = min(bars[category], at_least)
-    cascade = Cascade(full, artifact.manifest, open_runner(artifact, options), bars=bars)
-    cascade.score([normalize("warm up")])  # plans memory, and shows in the log when it fails
-    return cascade
+    return Cascade(full, artifact.manifest, open_runner(artifact, options), bars=bars)

@@ -116,8 +116,6 @@ class Measurer:
             self._languages - TOLD_BY_SCRIPT and load_namer() is None
         ):  # half a second, here and once
             raise MissingExtraError("telling the languages of this policy's models", "languages")
-        for model in models:
-            model.score([normalize("warm up")])  # the first run plans memory, and proves the graph
 
     def measure(
         self,

@@ -30,7 +30,7 @@ class RawScorer:
     name: str = "mine"
     categories: Sequence[str] = ("insult",)
 
-    def score(self, prompts: Sequence[Prompt]) -> list[Scored]:  # noqa: ARG002  the protocol's
+    def score(self, prompts: Sequence[Prompt]) -> list[Scored]:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer  # type: ignore[no-any-return]  # wrong on purpose

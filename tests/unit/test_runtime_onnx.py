@@ -95,7 +95,8 @@ def test_a_file_that_is_no_graph_is_a_manifest_error(own_artifact: Path) -> None
 def test_without_onnxruntime_the_error_names_the_extra(
     tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "guardkit.runtime.onnx", raising=False)
+    for module in ("onnx", "sessions"):
+        monkeypatch.delitem(sys.modules, f"guardkit.runtime.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # Python's way to say "not installed"
     with pytest.raises(MissingExtraError, match=r'pip install "guardkit\[cpu\]"'):
         open_runner(tiny_artifact, RunnerOptions())

@@ -1,0 +1,119 @@
+"""The Triton model `guard`: a Guard whose models are the server's own (BLS).
+
+Runs inside the server alone: `triton_python_backend_utils` exists nowhere else. The repository's
+`guard/1/model.py` imports its class from here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from guardkit.artifacts import Artifact, RunnerOptions
+from guardkit.errors import DeadlineError, InputError, RunError
+from guardkit.guard import Guard
+from guardkit.policy.load import load_policy
+from guardkit.runtime.base import Arrays, RunnerInfo
+from guardkit.runtime.clock import Stop, check_time
+from guardkit.runtime.padding import padded, without_padding
+from guardkit.serve.protocol import answer, read_asked, rows_of
+from guardkit.serve.repository import served
+
+_PAD_TO = 8  # the guard's processes batch together only inputs of one length
+
+
+class TritonPythonModel:
+    """What Triton's python backend calls."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the policy and open its models at this server."""
+        config = json.loads(args["model_config"])
+        models = Path(args["model_repository"]).parent
+        file = models.parent / config["parameters"]["policy"]["string_value"]
+        self._guard = Guard(served(load_policy(file), models), open_runner=BlsRunner)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Check the texts of all requests together; a request that cannot be read fails alone."""
+        asked: list[Any] = []
+        sizes: list[int | str] = []
+        for request in requests:
+            try:
+                texts = _asked(request)
+                sizes.append(len(texts))
+                asked.extend(texts)
+            except InputError as e:
+                sizes.append(str(e))
+        try:
+            answers = iter(answer(self._guard, asked))
+        except InputError as e:  # a stage that the policy does not have
+            return [_failed(str(e)) for _ in requests]
+        return [
+            _failed(size)
+            if isinstance(size, str)
+            else _decided([next(answers) for _ in range(size)])
+            for size in sizes
+        ]
+
+
+class BlsRunner:
+    """A model of this server, called from another one (business logic scripting)."""
+
+    def __init__(self, artifact: Artifact, options: RunnerOptions) -> None:  # noqa: ARG002  the server has its own
+        manifest = artifact.manifest
+        self._manifest = manifest
+        self._outputs = [spec.name for spec in manifest.outputs]
+        digest = manifest.files[manifest.model].sha256
+        self._info = RunnerInfo(
+            manifest.name, manifest.version, digest, "triton", "server", manifest.precision
+        )
+
+    @property
+    def info(self) -> RunnerInfo:
+        """What is really running."""
+        return self._info
+
+    def run(self, inputs: Arrays, *, stop: Stop | None = None) -> Arrays:
+        """Run the graph once; see `Runner.run`. Past its time a request is dropped from the queue."""
+        check_time(stop, self._info.name)
+        request = pb_utils.InferenceRequest(
+            model_name=self._info.name,
+            requested_output_names=self._outputs,
+            inputs=[
+                pb_utils.Tensor(name, array)
+                for name, array in padded(inputs, self._manifest, to=_PAD_TO).items()
+            ],
+            timeout=0 if stop is None else max(1, int((stop.at_s - time.monotonic()) * 1e6)),
+            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+        )
+        response = request.exec()
+        if stop is not None and stop.is_over:
+            raise DeadlineError(f"{self._info.name}: no answer in time.")
+        if response.has_error():
+            raise RunError(f"{self._info.name}: the server failed.")
+        outputs = {
+            name: pb_utils.get_output_tensor_by_name(response, name).as_numpy()
+            for name in self._outputs
+        }
+        return without_padding(outputs, inputs, self._manifest)
+
+
+def _asked(request: Any) -> list[Any]:
+    tensors = [
+        pb_utils.get_input_tensor_by_name(request, name) for name in ("text", "context", "stage")
+    ]
+    columns = [None if one is None else one.as_numpy().ravel().tolist() for one in tensors]
+    return [read_asked(*row) for row in rows_of(len(columns[0] or ()), *columns)]
+
+
+def _failed(why: str) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(why))
+
+
+def _decided(answers: list[bytes]) -> Any:
+    column = np.array(answers, dtype=object).reshape(-1, 1)
+    return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("decision", column)])
