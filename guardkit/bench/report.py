@@ -18,6 +18,10 @@ OVERHEAD_BAR_MS = 0.4
 """The most CPU the SDK may add to the bare model at 32 tokens; chosen in the product page."""
 
 
+CPU_HOUR_PRICE = 0.04
+"""What an hour of one core costs, in the reader's currency; chosen: the order of a cloud's list price."""
+
+
 class Machine(Struct, frozen=True):
     """Where the numbers come from."""
 
@@ -88,6 +92,36 @@ class Throughput(Struct, frozen=True):
     items_per_s: float
 
 
+class OpenLoop(Struct, frozen=True):
+    """`acheck_prompt` when requests arrive at random moments, at a stated rate."""
+
+    tokens: str
+    share_of_capacity: float
+    """Of what one process answers per second when 64 callers never pause."""
+    offered_per_s: float
+    answered_per_s: float
+    requests: int
+    refused: int
+    degraded: int
+    wall_ms_p50: float
+    """From the moment a request was due."""
+    wall_ms_p95: float
+    wall_ms_p99: float | None
+    wait_ms: float
+    """The policy's `gather.wait_ms`."""
+    batch_ms: float
+    """One run of eight texts."""
+
+
+class Scaling(Struct, frozen=True):
+    """One process beside two."""
+
+    one_items_per_s: float
+    two_items_per_s: float
+    ratios: tuple[float, ...]
+    """Two over one, a round."""
+
+
 class StartStep(Struct, frozen=True):
     """Medians over fresh processes."""
 
@@ -132,6 +166,8 @@ class BenchReport(Struct, frozen=True):
     throughput: tuple[Throughput, ...]
     starts: tuple[Start, ...]
     footprint: Footprint
+    open_loop: tuple[OpenLoop, ...] = ()
+    processes: Scaling | None = None
     format: int = 1
 
 
@@ -151,7 +187,14 @@ def from_json(line: str | bytes) -> BenchReport:
 
 def render(report: BenchReport) -> str:
     """Tables for people; the last line is the JSON document."""
-    parts = (_head(report), _latency(report), _headline(report), _rest(report), [to_json(report)])
+    parts = (
+        _head(report),
+        _latency(report),
+        _headline(report),
+        _load(report),
+        _rest(report),
+        [to_json(report)],
+    )
     return "\n".join(line for part in parts for line in part)
 
 
@@ -186,6 +229,8 @@ def _head(report: BenchReport) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     yield f"policy    {report.policy_id}, workload {report.workload}"
     yield f"machine   {machine.cpu}, {machine.cores} cores, load {machine.load_before:.1f} before and {machine.load_after:.1f} after"
+    if max(machine.load_before, machine.load_after - 1) > machine.cores / 4:
+        yield "          NOT QUIET: other work ran beside this; ratios within the run hold, times do not"
     yield f"versions  {versions}"
     for model in report.models:
         yield f"model     {model.id} {model.digest[:12]}, {model.backend}/{model.provider}, {model.precision}, threads {model.threads}"
@@ -230,6 +275,44 @@ def _headline(report: BenchReport) -> Iterator[str]:
     if own and own[0]:
         yield f"its own work there, model's answer replayed: {own[0].median:.3f} ms CPU ({_range(own[0])})"
     yield ""
+
+
+def _load(report: BenchReport) -> Iterator[str]:
+    if report.open_loop:
+        yield "acheck_prompt under open-loop load (arrivals at random), milliseconds from the moment due"
+        header = ["of capacity", "offered/s", "answered/s", "requests", "p50", "p95", "p99", "wait + 2 batches", "refused", "degraded"]  # fmt: skip
+        yield from table(header, [_load_row(one) for one in report.open_loop])
+        yield ""
+    if report.processes is not None:
+        low, *_, high = sorted(report.processes.ratios)
+        yield (
+            f"two processes: {report.processes.two_items_per_s:.1f} items per second, one "
+            f"{report.processes.one_items_per_s:.1f}; ratio {low:.2f} to {high:.2f} in {len(report.processes.ratios)} rounds"
+        )
+        yield ""
+    for bucket in report.buckets:
+        if bucket.tokens == HEADLINE_BUCKET:
+            hours = bucket.cpu_ms_p50 / 3.6
+            yield (
+                f"a million prompts of {bucket.tokens} tokens: {hours:.2f} CPU hours without the cascade, "
+                f"{hours * CPU_HOUR_PRICE:.2f} at {CPU_HOUR_PRICE} a CPU hour"
+            )
+            yield ""
+
+
+def _load_row(one: OpenLoop) -> list[str]:
+    return [
+        f"{100 * one.share_of_capacity:.0f} %",
+        number(one.offered_per_s, 1),
+        number(one.answered_per_s, 1),
+        str(one.requests),
+        number(one.wall_ms_p50),
+        number(one.wall_ms_p95),
+        number(one.wall_ms_p99),
+        number(one.wait_ms + 2 * one.batch_ms),
+        str(one.refused),
+        str(one.degraded),
+    ]
 
 
 def _rest(report: BenchReport) -> Iterator[str]:

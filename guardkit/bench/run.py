@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.bench.latency import Tape, measure_buckets, measure_throughput
+from guardkit.bench.load import measure_open_loop, measure_processes
 from guardkit.bench.machine import describe_machine, load_average
 from guardkit.bench.process import measure_footprint, measure_starts
 from guardkit.bench.quantiles import Interval
@@ -17,6 +18,7 @@ from guardkit.bench.report import (
     BenchReport,
     Bucket,
     Model,
+    OpenLoop,
     Protocol,
     Throughput,
 )
@@ -33,6 +35,9 @@ from guardkit.text.score import TextScorer
 _QUICK_TEXTS = 5  # a bucket
 _PROCESSES = {False: 5, True: 1}  # by `quick`
 _THROUGHPUT_CALLS = {False: 400, True: 40}
+_REQUESTS = {False: 1000, True: 40}
+_PROCESS_S = {False: 4.0, True: 0.3}
+_PROCESS_ROUNDS = {False: 5, True: 2}
 _THREADS = (1, 2)
 
 
@@ -67,6 +72,10 @@ def run_bench(policy: str, *, workload: Path, repeats: int, quick: bool) -> Benc
         buckets=buckets,
         overhead_32_tokens_cpu_ms=_headline(buckets),
         throughput=_throughput(opened.guard, texts, quick=quick),
+        open_loop=_open_loop(opened.guard, texts, quick=quick),
+        processes=measure_processes(
+            _absolute(policy), seconds=_PROCESS_S[quick], rounds=_PROCESS_ROUNDS[quick]
+        ),
         starts=measure_starts(_absolute(policy), processes=_PROCESSES[quick]),
         footprint=measure_footprint(opened.folders),
         machine=describe_machine(load_before=load_before),
@@ -142,11 +151,19 @@ def _headline(buckets: tuple[Bucket, ...]) -> Interval | None:
     return found[0] if found else None
 
 
+def _headline_bucket(workload: Workload) -> str:
+    """The headline's length, or the workload's shortest where it has no such bucket."""
+    buckets = workload.buckets
+    return HEADLINE_BUCKET if HEADLINE_BUCKET in buckets else min(buckets, key=int)
+
+
+def _open_loop(guard: Guard, workload: Workload, *, quick: bool) -> tuple[OpenLoop, ...]:
+    tokens = _headline_bucket(workload)
+    return measure_open_loop(guard, tokens, workload.buckets[tokens], requests=_REQUESTS[quick])
+
+
 def _throughput(guard: Guard, workload: Workload, *, quick: bool) -> tuple[Throughput, ...]:
-    """At the headline's length, or at the workload's shortest where it has no such bucket."""
-    tokens = (
-        HEADLINE_BUCKET if HEADLINE_BUCKET in workload.buckets else min(workload.buckets, key=int)
-    )
+    tokens = _headline_bucket(workload)
     return tuple(
         measure_throughput(
             guard, tokens, workload.buckets[tokens], threads=threads, calls=_THROUGHPUT_CALLS[quick]

@@ -14,7 +14,7 @@ import triton_python_backend_utils as pb_utils
 
 from guardkit.artifacts import RunnerOptions, load_artifact
 from guardkit.errors import GuardkitError, ManifestError
-from guardkit.runtime.base import open_runner
+from guardkit.runtime.base import Arrays, open_runner
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
 
@@ -57,29 +57,32 @@ class OnnxModel:
         artifact = load_artifact(Path(args["model_repository"]))
         self._runner = open_runner(artifact, RunnerOptions())
         self._inputs = [spec.name for spec in artifact.manifest.inputs]
-        self._outputs = [spec.name for spec in artifact.manifest.outputs]
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run the requests that Triton batched: their inputs are of one length."""
-        arrays = [
-            {
-                name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
-                for name in self._inputs
-            }
-            for request in requests
-        ]
-        batch = {name: np.concatenate([one[name] for one in arrays]) for name in self._inputs}
+        arrays = [self._read(request) for request in requests]
         try:
+            if len(arrays) == 1:
+                return [_response(self._runner.run(arrays[0]))]
+            batch = {name: np.concatenate([one[name] for one in arrays]) for name in self._inputs}
             outputs = self._runner.run(batch)
         except GuardkitError as e:
             return [
                 pb_utils.InferenceResponse(error=pb_utils.TritonError(str(e))) for _ in requests
             ]
         ends = np.cumsum([len(one[self._inputs[0]]) for one in arrays])[:-1]
-        parts = {name: np.split(outputs[name], ends) for name in self._outputs}
+        parts = {name: np.split(array, ends) for name, array in outputs.items()}
         return [
-            pb_utils.InferenceResponse(
-                [pb_utils.Tensor(name, parts[name][row]) for name in self._outputs]
-            )
+            _response({name: part[row] for name, part in parts.items()})
             for row in range(len(requests))
         ]
+
+    def _read(self, request: Any) -> dict[str, Any]:
+        return {
+            name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+            for name in self._inputs
+        }
+
+
+def _response(outputs: Arrays) -> Any:
+    return pb_utils.InferenceResponse([pb_utils.Tensor(*one) for one in outputs.items()])
