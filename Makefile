@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs policies test-train test-triton test-oldest test-wheel bench bench-compare bench-peers bench-quality wheels clean
+.PHONY: help demo test check docs policies test-train test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ bench-compare: $(VENV)/.dev  ## compare with the committed baseline of this mach
 bench-peers: $(VENV)/.dev  ## the same workload through other libraries, interleaved
 	$(BIN)/python bench/peers.py --out bench/results/peers.json
 
+bench-architectures: $(TRAIN)/.done  ## a check beside the encoders of other guards, and the roofline
+	$(TRAIN)/bin/python -m bench.architectures
+
+bench-triton: $(TRITON)/.done  ## what a Triton server adds
+	$(TRITON)/bin/python -m bench.served
+
 bench-quality: $(TRAIN)/.done  ## measure detection on held-out proxies; DATA=folder of the shared data
 	$(TRAIN)/bin/python -m bench.quality $(if $(DATA),--data $(DATA)) --out bench/results/quality.json
 
@@ -85,5 +91,5 @@ $(TRAIN)/.done: pyproject.toml constraints.txt
 $(TRITON)/.done: pyproject.toml constraints-triton.txt
 	$(PYTHON311) -m venv $(TRITON)
 	$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-triton.txt \
-		nvidia-pytriton -e ".[cpu,triton]" pytest hypothesis onnx
+		nvidia-pytriton -e ".[cpu,triton]" pytest hypothesis onnx trustme
 	touch $@

@@ -190,9 +190,10 @@ print(json.dumps([version(sys.argv[1]), sum(installed_mb(sys.argv[1]).values())]
 _SIZE_OF_GUARDKIT = """
 import json, sys
 from importlib.metadata import version
-from guardkit.artifacts import list_artifacts
+from guardkit.artifacts import find_artifact
 from guardkit.bench.process import measure_footprint
-found = measure_footprint([artifact.path for artifact in list_artifacts()])
+names = ("text-safety", "text-safety-fast")  # what the main wheel carries
+found = measure_footprint([find_artifact(name).path for name in names])
 print(json.dumps([version(sys.argv[1]), found.total_mb]))
 """
 
@@ -290,7 +291,7 @@ def cost(tokens: str, costs: Sequence[tuple[int, int, bool]]) -> Cost:
 def rendered(report: PeersReport) -> Iterator[str]:
     """Two tables: a call, and everything else."""
     machine = report.machine
-    yield f"machine   {machine.cpu}, {machine.cores} cores, load {machine.load_before:.1f} before and {machine.load_after:.1f} after"
+    yield f"machine   {machine.name}, load {machine.load_before:.1f} before and {machine.load_after:.1f} after"
     yield f"workload  {report.workload}, blocks of {BLOCK} texts to each library in turn; guardkit with policy {report.policy}"
     yield ""
     calls = [

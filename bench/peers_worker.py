@@ -42,10 +42,33 @@ def load_better_profanity(_: str) -> Callable[[], Check]:
     return construct
 
 
+def load_presidio_analyzer(_: str) -> Callable[[], Check]:
+    """Its patterns with an empty spaCy pipeline: a trained one cannot be installed from a package index."""
+    import tempfile
+
+    import spacy
+    from presidio_analyzer import AnalyzerEngine
+    from presidio_analyzer.nlp_engine import NlpEngineProvider
+
+    def construct() -> Check:
+        with tempfile.TemporaryDirectory() as folder:
+            spacy.blank("en").to_disk(folder)
+            models = [{"lang_code": "en", "model_name": folder}]
+            engine = NlpEngineProvider(
+                nlp_configuration={"nlp_engine_name": "spacy", "models": models}
+            ).create_engine()
+            analyzer = AnalyzerEngine(nlp_engine=engine, supported_languages=["en"])
+            analyzer.analyze(text="warm up", language="en")
+        return lambda text: bool(analyzer.analyze(text=text, language="en"))
+
+    return construct
+
+
 LOADERS = {
     "guardkit": load_guardkit,
     "alt-profanity-check": load_alt_profanity_check,
     "better-profanity": load_better_profanity,
+    "presidio-analyzer": load_presidio_analyzer,
 }
 
 

@@ -69,7 +69,7 @@ def main() -> int:
         found = measure(Path(folder))
     machine = describe_machine(load_before=before)
     quiet = "" if before <= machine.cores / 4 else ", NOT QUIET"
-    found["models"].append(f"{machine.cpu}, {machine.cores} cores, load {before:.1f} before{quiet}")
+    found["models"].append(f"{machine.name}, load {before:.1f} before{quiet}")
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(rendered(found))
     return 0
@@ -99,13 +99,18 @@ def model_runs(server: TritonServer) -> list[dict[str, Any]]:
     """A run here and at the server, on the same arrays."""
     artifact = find_artifact("text-safety")
     here = open_runner(artifact, RunnerOptions())
-    served = {protocol: open_runner(artifact, at(server, protocol)) for protocol in ("grpc", "http")}
+    served = {
+        protocol: open_runner(artifact, at(server, protocol)) for protocol in ("grpc", "http")
+    }
     client = tritonclient.grpc.InferenceServerClient(server.grpc)
     rows = []
     for tokens in map(int, _BUCKETS):
         ids = np.random.default_rng(tokens).integers(1000, 20_000, (1, tokens))
         arrays = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        calls = {name: (lambda runner=runner: runner.run(arrays)) for name, runner in served.items()}  # type: ignore[misc]
+        calls = {
+            name: (lambda runner=runner, arrays=arrays: runner.run(arrays))
+            for name, runner in served.items()
+        }  # type: ignore[misc]
         lasts_s = statistics.median(_wall_ms(lambda: here.run(arrays)) for _ in range(30)) / 1000  # noqa: B023  used at once
         calls["a spinning model, grpc"] = lambda: spun(client, lasts_s)  # noqa: B023
         rows += differences(f"{tokens} tokens", lambda: here.run(arrays), calls)  # noqa: B023

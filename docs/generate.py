@@ -144,6 +144,13 @@ def _results() -> str:
     quality = json.loads((_ROOT / "bench/results/quality.json").read_text())
     parts.append(f"{_QUALITY}\n```\n{rendered(quality)}\n```\n")
     for title, command, name, rows in (
+        (
+            "Encoders of other guards, and the roofline",
+            "make bench-architectures",
+            "architectures",
+            lambda found: found,
+        ),
+        ("Behind Triton", "make bench-triton", "served", lambda found: found),
         ("Other languages", "python -m bench.languages", "languages", lambda found: found),
         ("Several texts at once", "python -m bench.together", "together", lambda found: found),
         ("The cascade", "python bench/cascade.py --data <shared data>", "cascade", cascade_rows),
@@ -220,7 +227,7 @@ def _figures(report: BenchReport) -> str:
     machine = report.machine
     table = "\n".join(f"| {what} | {value} |" for what, value in rows)
     return (
-        f"| measured | {machine.cpu}, {machine.cores} cores, one thread, int8 |\n|---|---|\n{table}\n\n"
+        f"| measured | {machine.name}, one thread, int8 |\n|---|---|\n{table}\n\n"
         f"`make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
     )
 

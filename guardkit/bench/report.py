@@ -32,6 +32,13 @@ class Machine(Struct, frozen=True):
     """Processes that wanted a core over the last minute, when the run began."""
     load_after: float
     versions: Mapping[str, str]
+    int8: str = ""
+    """What multiplies int8 on it, for example `AVX2, no VNNI`; "" when nobody looked."""
+
+    @property
+    def name(self) -> str:
+        """Processor, what multiplies int8, and cores."""
+        return f"{self.cpu}{f' ({self.int8})' if self.int8 else ''}, {self.cores} cores"
 
 
 class Model(Struct, frozen=True):
@@ -228,7 +235,7 @@ def _head(report: BenchReport) -> Iterator[str]:
     machine, protocol = report.machine, report.protocol
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     yield f"policy    {report.policy_id}, workload {report.workload}"
-    yield f"machine   {machine.cpu}, {machine.cores} cores, load {machine.load_before:.1f} before and {machine.load_after:.1f} after"
+    yield f"machine   {machine.name}, load {machine.load_before:.1f} before and {machine.load_after:.1f} after"
     if max(machine.load_before, machine.load_after - 1) > machine.cores / 4:
         yield "          NOT QUIET: other work ran beside this; ratios within the run hold, times do not"
     yield f"versions  {versions}"

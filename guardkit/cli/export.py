@@ -13,12 +13,8 @@ from guardkit.errors import InputError, MissingExtraError
 from guardkit.evaluate.read import read_labelled
 from guardkit.taxonomy import TAXONOMY
 
-_TASKS = {
-    "text-classification": "",
-    "image-classification": "image artifacts",
-    "token-classification": "pii artifacts",
-}
-"""Task -> what will bring it; "" for what can be done."""
+_TASKS = ("text-classification", "token-classification", "image-classification")
+_NOT_YET = "image-classification"
 
 
 def add(verbs: Verbs) -> None:
@@ -64,11 +60,11 @@ def _add_hf(kinds: Verbs) -> None:
     hf = add_verb(
         kinds,
         "hf",
-        text="make a Hugging Face text classifier a scorer that a policy can name",
+        text="make a Hugging Face classifier of texts or tokens a scorer that a policy can name",
         example="guardkit export hf ./my-classifier --labels map.yaml --name my-toxicity",
     )
     hf.add_argument("model", help="a folder that save_pretrained wrote, or a name of the hub")
-    hf.add_argument("--task", choices=tuple(_TASKS), default="text-classification")
+    hf.add_argument("--task", choices=_TASKS, default="text-classification")
     hf.add_argument(
         "--labels",
         required=True,
@@ -153,18 +149,20 @@ def run_tensorrt(args: argparse.Namespace) -> int:
 
 def run_hf(args: argparse.Namespace) -> int:
     """Export a classifier of the user's own."""
-    if instead := _TASKS[args.task]:
+    if args.task == _NOT_YET:
         raise InputError(
-            f"--task {args.task}: not supported yet; it comes with {instead}. "
-            "Expected text-classification."
+            f"--task {args.task}: guardkit reads no images yet. Expected text-classification or "
+            "token-classification."
         )
     _prepare()
     from guardkit.export import hf  # torch: an optional package
+    from guardkit.export.hf_model import Task
 
     request = hf.Request(
         model=args.model,
         labels=args.labels,
         name=args.name,
+        task=Task(args.task),
         precision=args.precision,
         languages=tuple(args.languages),
         licence=args.licence,

@@ -1,4 +1,4 @@
-"""Somebody's Hugging Face text classifier to an artifact that a policy names as a scorer.
+"""Somebody's Hugging Face classifier, of texts or of tokens, to an artifact that a policy names as a scorer.
 
     guardkit export hf FOLDER --labels map.yaml --name my-toxicity --out exported_models
 
@@ -37,7 +37,14 @@ from guardkit.export.artifact import (
     write_text_manifest,
     write_tokenizer,
 )
-from guardkit.export.hf_model import CategoryModel, Classifier, Head, check_window, read_classifier
+from guardkit.export.hf_model import (
+    CategoryModel,
+    Classifier,
+    Head,
+    Task,
+    check_window,
+    read_classifier,
+)
 from guardkit.export.label_map import columns_of, read_label_map
 from guardkit.export.quantize import quantize_any
 from guardkit.export.to_onnx import export_onnx
@@ -50,6 +57,7 @@ from guardkit.text.normalize import normalize
 _log = logging.getLogger(__name__)
 
 PRECISIONS = ("fp32", "int8")
+TASKS = tuple(task.value for task in Task)
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LEAST_TOKENS, _SPECIAL_TOKENS = 8, 2
 _FAITHFUL = (
@@ -68,6 +76,7 @@ class Request:
     """The label map; see `label_map`."""
     name: str
     """Of the artifact, kebab-case."""
+    task: Task = Task.TEXT
     precision: str = "fp32"
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes it knows; (): nobody said, and it takes any."""
@@ -102,7 +111,7 @@ def export_hf(request: Request, out: Path, examples: Examples | None = None) -> 
         ParityError: The graph that torch exports does not give what the model gives.
     """
     _check_request(request, out)
-    plain = read_classifier(request.model)
+    plain = read_classifier(request.model, request.task)
     check_window(request.model, plain.positions, request.max_tokens)
     label_map = read_label_map(request.labels, plain.labels)
     columns = columns_of(label_map, plain.labels)
@@ -181,7 +190,7 @@ def _about(request: Request, categories: Mapping[str, object]) -> About:
         categories=tuple(categories),
         languages=request.languages,
         text=TextOptions(max_tokens=request.max_tokens, overlap=request.overlap),
-        outputs=("logits",),
+        outputs=request.task.outputs,
     )
 
 
@@ -214,7 +223,7 @@ def _make(
 
 def _export(request: Request, model: CategoryModel, path: Path) -> None:
     try:
-        export_onnx(model, path, outputs=("logits",))
+        export_onnx(model, path, outputs=request.task.outputs)
     except (RuntimeError, ValueError, TypeError) as e:  # what tracing raises, by architecture
         raise InputError(
             f"{request.model}: torch cannot export {type(model.model).__name__} to onnx "
@@ -225,7 +234,8 @@ def _export(request: Request, model: CategoryModel, path: Path) -> None:
 def _run_torch(model: CategoryModel, inputs: Arrays) -> Arrays:
     ids, mask = (torch.tensor(inputs[name]) for name in ("input_ids", "attention_mask"))
     with torch.no_grad():
-        return {"logits": model(ids, mask).numpy()}
+        parts = model(ids, mask)
+    return dict(zip(model.task.outputs, (part.numpy() for part in parts), strict=True))
 
 
 def check_faithful(fp32: Artifact, expected: NDArray[np.float32]) -> None:

@@ -1,9 +1,12 @@
-"""A Hugging Face text classifier: read from a folder or the hub, and its labels as categories.
+"""A Hugging Face classifier of texts or of tokens: read from a folder or the hub, its labels as categories.
 
 The log-odds of a category, from the logits z of the labels L that it is mapped to:
 
     sigmoid head (labels are independent):     max_{l in L} z_l
     softmax head (labels exclude each other):  logsumexp_{l in L} z_l - logsumexp_{l not in L} z_l
+
+A classifier of tokens gives them for every token; the text's are the highest of its tokens. The tokens of a
+context before the text ([CLS] context [SEP] text [SEP]) and the special ones do not count.
 """
 
 from __future__ import annotations
@@ -20,7 +23,12 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from guardkit.errors import InputError
 from guardkit.text.encode import LONGEST_CONTEXT
@@ -37,7 +45,26 @@ _READING = (
     ImportError,
     SafetensorError,
 )
+_AROUND = ("one before", "one behind it")
+_NOT_THE_TEXT = -30.0  # log-odds of a token that does not count: a probability of 1e-13
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+
+
+class Task(Enum):
+    """What a classifier gives its labels to, in Hugging Face's words."""
+
+    TEXT = "text-classification"
+    TOKENS = "token-classification"
+
+    @property
+    def architecture(self) -> str:
+        """How the name of its architectures ends."""
+        return {Task.TEXT: "ForSequenceClassification", Task.TOKENS: "ForTokenClassification"}[self]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What its graph gives."""
+        return {Task.TEXT: ("logits",), Task.TOKENS: ("logits", "token_logits")}[self]
 
 
 class Head(Enum):
@@ -49,10 +76,12 @@ class Head(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """A text classifier as it comes."""
+    """A classifier as it comes."""
 
     model: nn.Module
-    """Takes input_ids and attention_mask, int64 [windows, tokens]; `.logits` f32 [windows, labels]."""
+    """Takes input_ids and attention_mask, int64 [windows, tokens]; `.logits` f32 [windows, labels], or
+    [windows, tokens, labels]."""
+    task: Task
     tokenizer: Tokenizer
     labels: tuple[str, ...]
     head: Head
@@ -60,7 +89,7 @@ class Classifier:
     """Tokens it can tell the place of; None: any number."""
 
 
-def read_classifier(name: str) -> Classifier:
+def read_classifier(name: str, task: Task = Task.TEXT) -> Classifier:
     """Read a classifier from a local folder, or the hub.
 
     Nothing of it is run but its weights: no code that comes with a model, no pickles.
@@ -70,16 +99,17 @@ def read_classifier(name: str) -> Classifier:
     """
     config = _read_config(name)
     found = config.architectures or ["none"]
-    if not all(one.endswith("ForSequenceClassification") for one in found):
+    if not all(one.endswith(task.architecture) for one in found):
         raise InputError(
-            f"{name}: no text classifier: its architecture is {', '.join(found)}. Expected one that "
-            "ends in ForSequenceClassification. Fine-tune it for classification first."
+            f"{name}: not for {task.value}: its architecture is {', '.join(found)}. Expected one that "
+            f"ends in {task.architecture}. Fine-tune it for that first, or name another --task."
         )
     head = head_of(name, config)
     tokenizer = _read_tokenizer(name)
-    model = _read_model(name)
+    model = _read_model(name, task)
     return Classifier(
         model=model,
+        task=task,
         tokenizer=tokenizer.backend_tokenizer,
         labels=tuple(label for _, label in sorted(config.id2label.items())),
         head=head,
@@ -150,9 +180,13 @@ def _read_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def _read_model(name: str) -> nn.Module:
+def _read_model(name: str, task: Task) -> nn.Module:
+    automatic = {
+        Task.TEXT: AutoModelForSequenceClassification,
+        Task.TOKENS: AutoModelForTokenClassification,
+    }[task]
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        model, report = automatic.from_pretrained(
             name,
             attn_implementation="eager",  # the others hide masks in kernels that torch cannot export
             trust_remote_code=False,
@@ -200,6 +234,7 @@ class CategoryModel(nn.Module):
         """
         super().__init__()
         self.model = plain.model
+        self.task = plain.task
         self._columns = [list(one) for one in columns.values()]
         self._others = [
             [at for at in range(len(plain.labels)) if at not in one] for one in self._columns
@@ -207,19 +242,52 @@ class CategoryModel(nn.Module):
         self._odds = {Head.SOFTMAX: self._softmax_odds, Head.SIGMOID: self._sigmoid_odds}[
             plain.head
         ]
+        self._separator = _separator(plain) if plain.task is Task.TOKENS else None
         parameters = inspect.signature(plain.model.forward).parameters
         self._takes_types = "token_type_ids" in parameters
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """int64 [windows, tokens] twice to f32 [windows, categories]."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """int64 [windows, tokens] twice to f32 [windows, categories], and [windows, tokens, categories]."""
         types = {"token_type_ids": torch.zeros_like(input_ids)} if self._takes_types else {}
         z = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
-        return self._odds(z)
+        odds = self._odds(z)
+        if self._separator is None:
+            return (odds,)
+        is_text = self._is_text(input_ids, attention_mask).unsqueeze(-1)
+        odds = torch.where(is_text, odds, torch.full_like(odds, _NOT_THE_TEXT))
+        return odds.amax(1), odds
+
+    def _is_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Bool [windows, tokens]: between the last two special tokens."""
+        is_separator = ((input_ids == self._separator) & (attention_mask == 1)).to(torch.int64)
+        before = is_separator.cumsum(1)
+        has_context = before.amax(1, keepdim=True) - 1
+        is_first = torch.arange(input_ids.shape[1], device=input_ids.device) == 0
+        is_inside = (before == has_context) & (is_separator == 0) & (attention_mask == 1)
+        return is_inside & ~is_first
 
     def _sigmoid_odds(self, z: Tensor) -> Tensor:
-        return torch.stack([z[:, own].amax(1) for own in self._columns], 1)
+        return torch.stack([z[..., own].amax(-1) for own in self._columns], -1)
 
     def _softmax_odds(self, z: Tensor) -> Tensor:
         pairs = zip(self._columns, self._others, strict=True)
-        odds = [z[:, own].logsumexp(1) - z[:, rest].logsumexp(1) for own, rest in pairs]
-        return torch.stack(odds, 1)
+        odds = [z[..., own].logsumexp(-1) - z[..., rest].logsumexp(-1) for own, rest in pairs]
+        return torch.stack(odds, -1)
+
+
+def _separator(plain: Classifier) -> int:
+    """The token that ends a text: the last one the tokenizer puts around nothing.
+
+    Raises:
+        InputError: It puts none.
+    """
+    nothing = plain.tokenizer.encode("")
+    around = [
+        one for one, is_real in zip(nothing.ids, nothing.attention_mask, strict=True) if is_real
+    ]
+    if len(around) != len(_AROUND):
+        raise InputError(
+            f"its tokenizer puts {len(around)} special tokens around a text. Expected "
+            f"{' and '.join(_AROUND)}, as BERT's and RoBERTa's do."
+        )
+    return int(around[-1])

@@ -281,9 +281,13 @@ def identify(
     words = _WORD.findall(text.lower())
     if _is_romanised_hindi(words):
         return "hi-Latn"
-    known = sum(word in english for word in words)
-    if len(words) < _FEW_WORDS or known >= _ENGLISH_SHARE * len(words):
+    if len(words) < _FEW_WORDS:
         return ENGLISH
+    known, enough = 0, _ENGLISH_SHARE * len(words)
+    for word in words:
+        known += word in english
+        if known >= enough:  # the rest of an English text need not be looked up
+            return ENGLISH
     name = namer()
     if name is None:
         is_strange = len(words) >= _UNNAMED_WORDS and known < _UNNAMED_SHARE * len(words)

@@ -270,4 +270,7 @@ class _Words:
     parts: tuple[Container[str], ...]
 
     def __contains__(self, word: object) -> bool:
-        return any(word in part for part in self.parts)
+        for part in self.parts:  # noqa: SIM110  asked for every word: any() takes twice as long
+            if word in part:
+                return True
+        return False

@@ -10,13 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 from guardkit import Context, Guard, Turn
-from guardkit.artifacts import Calibration, TextOptions, load_artifact
+from guardkit.artifacts import Calibration, RunnerOptions, TextOptions, load_artifact
 from guardkit.cli.main import main
 from guardkit.errors import InputError
-from guardkit.export.hf import Request, export_hf
+from guardkit.export.hf import Request, Task, export_hf
 from guardkit.export.verify import load_card, verify
 from guardkit.policy.load import policy_from_dict
-from tests.training.tiny_hf import TEXTS, WORDS, build, command, torch_scores
+from guardkit.runtime.base import open_runner
+from guardkit.text.normalize import Prompt
+from guardkit.text.score import TextScorer
+from tests.training.tiny_hf import TEXTS, WORDS, build, command, torch_scores, torch_token_scores
 
 
 def guard_scores(models: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.float64]:
@@ -126,3 +129,62 @@ def test_labelled_texts_calibrate_and_other_categories_stay(
     by = artifact.manifest.calibration["toxicity"]
     middle = 1 / (1 + np.exp(by.shift / by.scale))  # the model's probability that becomes one half
     assert middle == pytest.approx(bar, abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of tokens."""
+    return build(tmp_path_factory.mktemp("tokens"), "bert-tokens", "softmax")
+
+
+def test_a_text_is_as_harmful_as_its_worst_token(
+    tokens: Path, label_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(str(tokens), label_map, "mine", task=Task.TOKENS)
+    artifact = export_hf(request, tmp_path / "models")
+    assert verify(artifact).holds
+    assert [one.name for one in artifact.manifest.outputs] == ["logits", "token_logits"]
+    found = [torch_token_scores(tokens, text) for text in TEXTS]
+    expected = np.array([(p[:, 1].max(), p[:, 2:].sum(1).max()) for p in found])
+    assert np.ptp(expected, axis=0).min() > 0.002
+    np.testing.assert_allclose(guard_scores(tmp_path / "models", monkeypatch), expected, atol=1e-4)
+
+
+def test_the_words_whose_tokens_are_harmful_are_spans(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = tmp_path / "half.yaml"
+    half.write_text("hate: [fine, hate]\n")  # two of four labels: some words pass, some do not
+    export_hf(Request(str(tokens), half, "mine", task=Task.TOKENS), tmp_path / "models")
+    monkeypatch.setenv("GUARDKIT_MODELS", str(tmp_path / "models"))
+    rule = {"name": "no-hate", "when": {"category": "hate", "at_least": 0.5}, "action": "block"}
+    policy = {"policy": "demo", "prompt": {"scorers": ["mine"], "rules": [rule]}}
+    guard = Guard(policy_from_dict(policy))
+    shares = []
+    for text in TEXTS:
+        worst = torch_token_scores(tokens, text)[:, [0, 2]].sum(1)
+        words = {word for word, score in zip(text.split(), worst, strict=True) if score >= 0.5}
+        found = {text[span.start : span.end] for span in guard.check_prompt(text).spans}
+        assert {word for run in found for word in run.split()} == words
+        shares.append(len(words) / len(set(text.split())))
+    assert 0 < np.mean(shares) < 1
+
+
+def test_the_tokens_of_a_context_are_not_the_texts(
+    tokens: Path, label_map: Path, tmp_path: Path
+) -> None:
+    artifact = export_hf(Request(str(tokens), label_map, "mine", task=Task.TOKENS), tmp_path)
+    scorer = TextScorer(artifact, open_runner(artifact, RunnerOptions()))
+    windows = scorer.encode(Prompt("you are nice", "you are nice", context="the idiot"))
+    logits = scorer.run(windows.inputs)["token_logits"][0, :, 0]
+    # <s> the idiot </s> you are nice </s>
+    counts = [False] * 4 + [True] * 3 + [False]
+    assert [bool(value > -30) for value in logits] == counts
+
+
+def test_a_classifier_of_texts_is_none_of_tokens(
+    bert: Path, label_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--task", "token-classification"]
+    assert main(command(bert, label_map, tmp_path, *options)) == 2
+    assert "ends in ForTokenClassification" in capsys.readouterr().err

@@ -15,9 +15,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
+    BertForTokenClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
     GPT2Config,
@@ -100,7 +102,9 @@ def build(folder: Path, family: str, head: str, **changes: Any) -> Path:
         "pad_token_id": 1,
     } | changes
     torch.manual_seed(7)
-    if family == "bert":
+    if family == "bert-tokens":
+        model = BertForTokenClassification(BertConfig(**BERT, **common))
+    elif family == "bert":
         model = BertForSequenceClassification(BertConfig(**BERT, **common))
     elif family == "roberta":
         config = RobertaConfig(**BERT, max_position_embeddings=514, type_vocab_size=1, **common)
@@ -128,6 +132,16 @@ def torch_scores(folder: Path, texts: Sequence[str], head: str) -> NDArray[np.fl
         p = logits.softmax(1)
         hate = p[:, 2:].sum(1)
     return torch.stack([p[:, 1], hate], 1).numpy()
+
+
+def torch_token_scores(folder: Path, text: str) -> NDArray[np.float32]:
+    """f32 [words, labels], probabilities, as transformers itself gives them."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForTokenClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        p = model(**tokenizer(text, return_tensors="pt", truncation=False)).logits[0].softmax(-1)
+    scores: NDArray[np.float32] = p[1:-1].numpy()
+    return scores
 
 
 def command(model: Path | str, labels: Path, models: Path, *more: str) -> list[str]:
