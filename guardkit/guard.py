@@ -36,14 +36,17 @@ from guardkit.policy.tree import path_text
 from guardkit.runtime.base import OpenRunner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Clock, Watchdog
 from guardkit.runtime.deadline import DeadlineRunner
-from guardkit.steps import BLOCKLIST
+from guardkit.steps import ANONYMIZE, BLOCKLIST, IDENTIFIERS
 from guardkit.taxonomy import Stage
+from guardkit.text.anonymize import Mode, anonymize, editor_of, vault_of
 from guardkit.text.blocklist import Blocklist
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import EDITORS, Editor, shift
+from guardkit.text.identifiers import Identifiers, find
 from guardkit.text.measure import Measurer, Prepared, Translate
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Action, Context, Edit, Guidance, Scores, Span, Status
+from guardkit.vault import Vault
 
 if TYPE_CHECKING:
     from guardkit.runtime.gather import Gatherer, Ticket
@@ -90,7 +93,9 @@ class Guard:
             raise PolicyError([Fault(name, 1, 1, path_text(at), what) for at, what in faults])
         self.policy = policy
         self._made_of = (policy, tuple(scorers), editors, translate, open_runner)
-        self._editors: Mapping[str, Editor] = {**EDITORS, **(editors or {})}
+        self._mode = Mode(policy.anonymize.mode)
+        shipped = {**EDITORS, ANONYMIZE: editor_of(self._mode)}
+        self._editors: Mapping[str, Editor] = {**shipped, **(editors or {})}
         given = {scorer.name: scorer for scorer in scorers}
         opened = _open_scorers(policy, given, open_runner)
         cascade = open_cascade(policy, opened)
@@ -168,6 +173,43 @@ class Guard:
         ahead = self._ahead(stage, texts, _NO_CONTEXT, quick=False)
         return [self._score(stage, *one) for one in zip(texts, ahead, strict=True)]
 
+    def anonymize(
+        self,
+        text: str,
+        mode: str = "placeholder",
+        *,
+        vault: Vault | None = None,
+        conversation: str | None = None,
+    ) -> tuple[str, Vault]:
+        """Replace personal data that has a form, whatever the policy says; names are not found yet.
+
+        Args:
+            text: Any string.
+            mode: `placeholder` and `surrogate` restore exactly, `generic`, `mask` and `hash` are one-way.
+            vault: Of earlier texts of the conversation: what they replaced gets the same replacement.
+            conversation: Which one the new vault is for; its `restore` then asks for it.
+
+        Returns:
+            The new text, and the vault that leads back, with all that `vault` held.
+
+        Raises:
+            InputError: `text` is not a str, or the mode is unknown.
+
+        >>> guard = Guard.from_preset("chat")
+        >>> text, vault = guard.anonymize("I am ada@example.org")
+        >>> text, vault.restore("Dear <EMAIL_1>")
+        ('I am <EMAIL_1>', 'Dear ada@example.org')
+        """
+        text = _typed(text)
+        if mode not in list(Mode):
+            raise InputError(f"mode '{mode}': unknown. Expected one of {', '.join(Mode)}.")
+        before = vault.originals() if vault is not None else None
+        edited, _, originals = anonymize(text, find(text), Mode(mode), before=before)
+        lifetime_s = self.policy.anonymize.vault_s
+        return edited, vault_of(
+            originals, Mode(mode), lifetime_s=lifetime_s, conversation=conversation
+        )
+
     def enforce(self, decision: Decision) -> Decision:
         """Hand the decision back, or raise when its content must not be used.
 
@@ -205,6 +247,18 @@ class Guard:
     async def acheck_output(self, *, text: str, context: Context | None = None) -> Decision:
         """`check_output` without blocking the event loop."""
         return await _in_thread(functools.partial(self.check_output, text=text, context=context))
+
+    async def aanonymize(
+        self,
+        text: str,
+        mode: str = "placeholder",
+        *,
+        vault: Vault | None = None,
+        conversation: str | None = None,
+    ) -> tuple[str, Vault]:
+        """`anonymize` without blocking the event loop."""
+        work = functools.partial(self.anonymize, text, mode, vault=vault, conversation=conversation)
+        return await _in_thread(work)
 
     async def ascore_prompts(self, texts: Sequence[str]) -> list[Scores]:
         """`score_prompts` without blocking the event loop."""
@@ -339,7 +393,7 @@ class Guard:
     def _edit(self, decision: Decision, check: _Check, editors: Sequence[_EditorRun]) -> Decision:
         """Steps 4 and 5: edit, then measure and decide once more."""
         try:
-            edited, edits = check.clock.within_limit(
+            edited, edits, vault = check.clock.within_limit(
                 lambda: self._run_editors(editors, decision.spans, check), name="editors"
             )
         except Exception as e:  # noqa: BLE001  a failure boundary: an editor may be anybody's code
@@ -349,7 +403,7 @@ class Guard:
             return _after_edit(decision, check.policy, "an editor failed")
         if not edits:
             return _after_edit(decision, check.policy, "no editor found anything to change")
-        decision = replace(decision, action=Action.EDIT, edits=edits, text=edited)
+        decision = replace(decision, action=Action.EDIT, edits=edits, text=edited, vault=vault)
         if len(edited) > self.policy.limits.max_characters:
             return _after_edit(decision, check.policy, "the edited text is too long")
         again, _ = self._decide(check, edited, quick=False)
@@ -362,15 +416,19 @@ class Guard:
 
     def _run_editors(
         self, editors: Sequence[_EditorRun], spans: Sequence[Span], check: _Check
-    ) -> tuple[str, tuple[Edit, ...]]:
-        text, edits = check.text, tuple[Edit, ...]()
+    ) -> tuple[str, tuple[Edit, ...], Vault | None]:
+        text, edits, vault = check.text, tuple[Edit, ...](), None
         for run in editors:
             targets = [span for span in spans if run.takes(span)]
             editor = functools.partial(self._editors[run.name], text, targets)
+            before = text
             text, made = check.clock.timed(run.name, editor)
+            if run.name == ANONYMIZE and made:
+                originals = {edit.replacement: before[edit.start : edit.end] for edit in made}
+                vault = vault_of(originals, self._mode, lifetime_s=self.policy.anonymize.vault_s)
             spans = shift(spans, made)
             edits += made
-        return _typed(text), edits
+        return _typed(text), edits, vault
 
     def _enforcement(self, decision: Decision, original: str) -> dict[str, Any]:
         """Which text to use; under `mode: shadow` everything passes, and the decision says so."""
@@ -380,6 +438,7 @@ class Guard:
                 "shadow": decision.action,
                 "text": original,
                 "edits": (),
+                "vault": None,
             }
         if decision.action is Action.EDIT:
             return {}
@@ -442,6 +501,7 @@ def _after_edit(decision: Decision, stage_policy: StagePolicy, why: str) -> Deci
         decision,
         action=action,
         edits=(),
+        vault=None,
         reasons=(*decision.reasons, f"after edit, {why}: {action.value}"),
         guidance=steer if action is Action.REGENERATE else None,
     )
@@ -474,6 +534,8 @@ def _open_scorer(
         return given[name]
     if name == BLOCKLIST:
         return Blocklist(policy.lists)
+    if name == IDENTIFIERS:
+        return Identifiers()
     options = policy.models.get(name, RunnerOptions())
     artifact = find_artifact(name, path=Path(options.path) if options.path else None)
     return TextScorer(artifact, open_runner(artifact, options), languages=options.languages)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 BLOCKLIST = "blocklist"
+IDENTIFIERS = "identifiers"
+ANONYMIZE = "anonymize"
 
 SCORERS: dict[str, str] = {
     BLOCKLIST: "scores 1 for the topic of a list when the text holds one of its words or phrases",
+    IDENTIFIERS: "scores 1 for privacy when the text holds personal data that has a form: e-mail addresses, phone and "
+    "card numbers, addresses, secrets and the like; names have none",
 }
 EDITORS: dict[str, str] = {
     "cut": "takes the spans of the rules that named it out of the text",
+    ANONYMIZE: "replaces personal data, as `anonymize.mode` says; a vault leads back where the mode allows it",
     "redact": "puts [removed] in place of the spans of the rules that named it",
 }

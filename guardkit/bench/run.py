@@ -28,7 +28,7 @@ from guardkit.guard import Guard
 from guardkit.policy.load import load_policy, load_preset
 from guardkit.policy.rules import Policy
 from guardkit.runtime.base import open_runner
-from guardkit.steps import BLOCKLIST
+from guardkit.steps import SCORERS
 from guardkit.taxonomy import Stage
 from guardkit.text.score import TextScorer
 
@@ -94,7 +94,7 @@ class _Opened:
 
 def _open(policy: Policy) -> _Opened:
     """Open a guard whose every model runs through a `Tape`, on every text: without the cascade."""
-    names = {name for stage in policy.stages.values() for name in stage.scorers} - {BLOCKLIST}
+    names = {name for stage in policy.stages.values() for name in stage.scorers} - set(SCORERS)
     options = {
         name: replace(policy.models.get(name, RunnerOptions()), cascade=False)
         for name in sorted(names)

@@ -33,6 +33,7 @@ def add(verbs: Verbs) -> None:
         default="block",
         help="exit with 1 when a decision is at least this strict (default: block)",
     )
+    check.add_argument("--show-diff", action="store_true", help="show what each editor changed")
     check.add_argument("--include-text", action="store_true", help="put the text into the JSON")
     check.set_defaults(run=run_check)
     score = add_verb(
@@ -68,6 +69,8 @@ def run_check(args: argparse.Namespace) -> int:
             print_json(decision.to_dict(include_text=args.include_text))
         else:
             print(describe(decision))
+            if args.show_diff and decision.edits:
+                print("\n".join(diff(text, decision)))
         is_failed = is_failed or decision.action >= failing
     return int(is_failed)
 
@@ -97,6 +100,14 @@ def describe(decision: Decision) -> str:
         f"            {decision.timings_ms.get('total', 0):.1f} ms, status {decision.status}"
     )
     return "\n".join(lines)
+
+
+def diff(text: str, decision: Decision) -> Iterator[str]:
+    """What was changed, an edit a line. Positions are those of the text that the editor was given."""
+    yield f"            - {text}"
+    yield f"            + {decision.text}"
+    for edit in decision.edits:
+        yield f"            {edit.editor} [{edit.start}, {edit.end}) -> {edit.replacement!r}"
 
 
 def _score_line(scores: Scores, most: int) -> str:

@@ -15,8 +15,8 @@ from guardkit.artifacts import artifact_names, find_artifact
 from guardkit.errors import ArtifactError
 from guardkit.policy.shape import nearest
 from guardkit.policy.tree import Key
-from guardkit.steps import BLOCKLIST, EDITORS, SCORERS
-from guardkit.taxonomy import TAXONOMY, Stage
+from guardkit.steps import BLOCKLIST, EDITORS, IDENTIFIERS, SCORERS
+from guardkit.taxonomy import TAXONOMY, Category, Stage
 
 Where = tuple[Key, ...]
 Problem = tuple[Where, str]
@@ -195,6 +195,8 @@ def _categories_of(
         return known.scorers[scorer]
     if scorer == BLOCKLIST:
         return tuple(name for name, entries in lists.items() if _mapping(entries).get("block"))
+    if scorer == IDENTIFIERS:
+        return (Category.PRIVACY.value,)
     path = _mapping(_mapping(data.get("models")).get(scorer)).get("path")
     artifact = find_artifact(scorer, path=Path(path) if isinstance(path, str) else None)
     return artifact.manifest.categories

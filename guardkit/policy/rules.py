@@ -87,6 +87,16 @@ class Gather(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     """Callers that may wait; one more gets an `OverloadError`."""
 
 
+class Anonymize(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the editor `anonymize` does."""
+
+    mode: Literal["placeholder", "generic", "mask", "hash"] = "placeholder"
+    """What stands in place of personal data; `surrogate` would be found again, and is for
+    `Guard.anonymize` alone."""
+    vault_s: Annotated[float, Meta(gt=0)] | None = None
+    """Seconds after which a decision's vault forgets; None: it lasts as long as the decision."""
+
+
 class Languages(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to do about languages that the scorers know less well, or not at all."""
 
@@ -133,6 +143,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     """None: as `on_failure`."""
     limits: Limits = Limits()
     gather: Gather = Gather()
+    anonymize: Anonymize = Anonymize()
     mode: Literal["enforce", "shadow"] = "enforce"
     languages: Languages = Languages()
     lists: dict[Name, WordList] = {}

@@ -16,6 +16,7 @@ from guardkit.runtime.clock import Clock, check_time
 from guardkit.text.blocklist import Allowlist, Blocklist, list_words
 from guardkit.text.cascade import Cascade
 from guardkit.text.context import describe
+from guardkit.text.identifiers import Identifiers
 from guardkit.text.language import ENGLISH, TOLD_BY_SCRIPT, UNNAMED, identify, load_namer
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.text.score import Scorer, TextScorer
@@ -257,7 +258,7 @@ def _ask(scorer: Scorer, prompt: Prompt, clock: Clock) -> list[Scored]:
     """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
     if isinstance(scorer, TextScorer | Cascade):
         return scorer.score([prompt], stop=clock.stop)
-    if isinstance(scorer, Blocklist):
+    if isinstance(scorer, Blocklist | Identifiers):
         check_time(clock.stop, scorer.name)
         return scorer.score([prompt])
     return clock.within_limit(lambda: scorer.score([prompt]), name=scorer.name)
