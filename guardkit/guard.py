@@ -36,7 +36,7 @@ from guardkit.policy.tree import path_text
 from guardkit.runtime.base import OpenRunner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Clock, Watchdog
 from guardkit.runtime.deadline import DeadlineRunner
-from guardkit.steps import ANONYMIZE, BLOCKLIST, IDENTIFIERS
+from guardkit.steps import ANONYMIZE, BLOCKLIST, IDENTIFIERS, PUBLIC_FIGURES
 from guardkit.taxonomy import Stage
 from guardkit.text.anonymize import Mode, anonymize, editor_of, vault_of
 from guardkit.text.blocklist import Blocklist
@@ -44,6 +44,7 @@ from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import EDITORS, Editor, shift
 from guardkit.text.identifiers import Identifiers, find
 from guardkit.text.measure import Measurer, Prepared, Translate
+from guardkit.text.public_figures import PublicFigures
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Action, Context, Edit, Guidance, Scores, Span, Status
 from guardkit.vault import Vault
@@ -507,6 +508,12 @@ def _after_edit(decision: Decision, stage_policy: StagePolicy, why: str) -> Deci
     )
 
 
+_SHIPPED: dict[str, Callable[[], Scorer]] = {
+    IDENTIFIERS: Identifiers,
+    PUBLIC_FIGURES: PublicFigures,
+}
+
+
 def _made_again(
     policy: Policy,
     scorers: Sequence[Scorer],
@@ -534,8 +541,8 @@ def _open_scorer(
         return given[name]
     if name == BLOCKLIST:
         return Blocklist(policy.lists)
-    if name == IDENTIFIERS:
-        return Identifiers()
+    if name in _SHIPPED:
+        return _SHIPPED[name]()
     options = policy.models.get(name, RunnerOptions())
     artifact = find_artifact(name, path=Path(options.path) if options.path else None)
     return TextScorer(artifact, open_runner(artifact, options), languages=options.languages)

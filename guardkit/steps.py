@@ -4,9 +4,11 @@ from __future__ import annotations
 
 BLOCKLIST = "blocklist"
 IDENTIFIERS = "identifiers"
+PUBLIC_FIGURES = "public-figures"
 ANONYMIZE = "anonymize"
 
 SCORERS: dict[str, str] = {
+    PUBLIC_FIGURES: "scores 1 for public-figure when the text holds the name of a person known the world over",
     BLOCKLIST: "scores 1 for the topic of a list when the text holds one of its words or phrases",
     IDENTIFIERS: "scores 1 for privacy when the text holds personal data that has a form: e-mail addresses, phone and "
     "card numbers, addresses, secrets and the like; names have none",

@@ -15,9 +15,11 @@ from guardkit.artifacts import artifact_names, find_artifact
 from guardkit.errors import ArtifactError
 from guardkit.policy.shape import nearest
 from guardkit.policy.tree import Key
-from guardkit.steps import BLOCKLIST, EDITORS, IDENTIFIERS, SCORERS
+from guardkit.steps import BLOCKLIST, EDITORS, IDENTIFIERS, PUBLIC_FIGURES, SCORERS
 from guardkit.taxonomy import TAXONOMY, Category, Stage
 
+_OF_ONE = {IDENTIFIERS: Category.PRIVACY, PUBLIC_FIGURES: Category.PUBLIC_FIGURE}
+"""Scorers of one category each; their own rooms stand a floor above."""
 Where = tuple[Key, ...]
 Problem = tuple[Where, str]
 
@@ -195,8 +197,8 @@ def _categories_of(
         return known.scorers[scorer]
     if scorer == BLOCKLIST:
         return tuple(name for name, entries in lists.items() if _mapping(entries).get("block"))
-    if scorer == IDENTIFIERS:
-        return (Category.PRIVACY.value,)
+    if scorer in _OF_ONE:
+        return (_OF_ONE[scorer].value,)
     path = _mapping(_mapping(data.get("models")).get(scorer)).get("path")
     artifact = find_artifact(scorer, path=Path(path) if isinstance(path, str) else None)
     return artifact.manifest.categories

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from guardkit.steps import ANONYMIZE
+from guardkit.taxonomy import Category
 from guardkit.text.edit import Editor
 from guardkit.text.identifiers import GENERIC, Found, find
 from guardkit.types import Edit, Span
@@ -90,8 +91,20 @@ def vault_of(
     )
 
 
+_PERSON, _FAMOUS = "PERSON", Category.PUBLIC_FIGURE.value
+
+
+def _apart(found: Sequence[Found]) -> list[Found]:
+    """In order, and none over another: an address that holds a name stays whole."""
+    kept: list[Found] = []
+    for one in sorted(found, key=lambda one: (one.start, -one.end)):
+        if not kept or one.start >= kept[-1].end:
+            kept.append(one)
+    return kept
+
+
 def editor_of(mode: Mode) -> Editor:
-    """The editor `anonymize`: replaces the personal data that the spans point at."""
+    """The editor `anonymize`: replaces the personal data and the names that the spans point at."""
 
     def edit(text: str, spans: Sequence[Span]) -> tuple[str, tuple[Edit, ...]]:
         meant = [
@@ -99,7 +112,10 @@ def editor_of(mode: Mode) -> Editor:
             for one in find(text)
             if any(one.start < span.end and span.start < one.end for span in spans)
         ]
-        edited, edits, _ = anonymize(text, meant, mode)
+        meant += [
+            Found(span.start, span.end, _PERSON) for span in spans if span.category == _FAMOUS
+        ]
+        edited, edits, _ = anonymize(text, _apart(meant), mode)
         return edited, edits
 
     return edit
@@ -147,7 +163,7 @@ class _Replacements:
 
     def generic(self, _: str, kind: str) -> str:
         """What it is, in words."""
-        return GENERIC.get(kind, "something")
+        return "a person" if kind == _PERSON else GENERIC[kind]
 
     def mask(self, value: str, _: str) -> str:
         """As many asterisks as characters, gaps kept."""

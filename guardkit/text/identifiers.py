@@ -125,7 +125,7 @@ def _checker(module: str) -> Callable[[str], bool]:
     try:
         valid: Callable[[str], bool] = import_module(f"stdnum.{module}").is_valid
     except ImportError as e:
-        raise MissingExtraError("finding personal data", "cpu") from e
+        raise MissingExtraError("finding personal data", "privacy") from e
     return valid
 
 
@@ -190,7 +190,7 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
     try:
         from phonenumbers import PhoneNumberMatcher  # 20 ms, for texts with digits alone
     except ImportError as e:
-        raise MissingExtraError("finding phone numbers", "cpu") from e
+        raise MissingExtraError("finding phone numbers", "privacy") from e
     for region in _REGIONS:
         for match in PhoneNumberMatcher(text, region):
             if not _GOES_ON.match(text, match.end):

@@ -19,6 +19,7 @@ from guardkit.text.context import describe
 from guardkit.text.identifiers import Identifiers
 from guardkit.text.language import ENGLISH, TOLD_BY_SCRIPT, UNNAMED, identify, load_namer
 from guardkit.text.normalize import Prompt, normalize
+from guardkit.text.public_figures import PublicFigures
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.types import Context, Scored, Scores, Span, Tier
 
@@ -258,7 +259,7 @@ def _ask(scorer: Scorer, prompt: Prompt, clock: Clock) -> list[Scored]:
     """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
     if isinstance(scorer, TextScorer | Cascade):
         return scorer.score([prompt], stop=clock.stop)
-    if isinstance(scorer, Blocklist | Identifiers):
+    if isinstance(scorer, Blocklist | Identifiers | PublicFigures):
         check_time(clock.stop, scorer.name)
         return scorer.score([prompt])
     return clock.within_limit(lambda: scorer.score([prompt]), name=scorer.name)
