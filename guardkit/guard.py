@@ -17,7 +17,6 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +24,6 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.decision import Decision
 from guardkit.errors import Blocked, Fault, InputError, PolicyError
 from guardkit.policy.decide import decide
@@ -36,17 +34,16 @@ from guardkit.policy.tree import path_text
 from guardkit.runtime.base import OpenRunner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Clock, Watchdog
 from guardkit.runtime.deadline import DeadlineRunner
-from guardkit.steps import ANONYMIZE, BLOCKLIST, IDENTIFIERS, PUBLIC_FIGURES
 from guardkit.taxonomy import Stage
-from guardkit.text.anonymize import Mode, anonymize, editor_of, vault_of
-from guardkit.text.blocklist import Blocklist
+from guardkit.text.anonymize import Mode, anonymize, vault_of
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
-from guardkit.text.edit import EDITORS, Editor, shift
-from guardkit.text.identifiers import Identifiers, find
+from guardkit.text.edit import Editor
+from guardkit.text.editors import EditorRun, Editors, after_edit, editors_to_run
+from guardkit.text.identifiers import find
 from guardkit.text.measure import Measurer, Prepared, Translate
-from guardkit.text.public_figures import PublicFigures
-from guardkit.text.score import Scorer, TextScorer
-from guardkit.types import Action, Context, Edit, Guidance, Scores, Span, Status
+from guardkit.text.opening import open_scorers
+from guardkit.text.score import Scorer
+from guardkit.types import Action, Context, Guidance, Scores, Span, Status
 from guardkit.vault import Vault
 
 if TYPE_CHECKING:
@@ -94,11 +91,9 @@ class Guard:
             raise PolicyError([Fault(name, 1, 1, path_text(at), what) for at, what in faults])
         self.policy = policy
         self._made_of = (policy, tuple(scorers), editors, translate, open_runner)
-        self._mode = Mode(policy.anonymize.mode)
-        shipped = {**EDITORS, ANONYMIZE: editor_of(self._mode)}
-        self._editors: Mapping[str, Editor] = {**shipped, **(editors or {})}
+        self._editors = Editors(policy, editors or {})
         given = {scorer.name: scorer for scorer in scorers}
-        opened = _open_scorers(policy, given, open_runner)
+        opened = open_scorers(policy, given, open_runner)
         cascade = open_cascade(policy, opened)
         runners = runners_of(opened, cascade)
         self._models = {tier: tuple(one.info.id for one in used) for tier, used in runners.items()}
@@ -367,11 +362,11 @@ class Guard:
             decision = replace(decision, spans=found)
         if decision.action > Action.EDIT:
             return decision
-        editors = _editors_to_run(decision, check.policy)
+        editors = editors_to_run(decision, check.policy)
         if not editors:
             return decision
         if self.policy.limits.edits == 0:
-            return _after_edit(decision, check.policy, "edits are limited to 0")
+            return after_edit(decision, check.policy, "edits are limited to 0")
         return self._edit(decision, check, editors)
 
     def _decide(
@@ -391,45 +386,36 @@ class Guard:
         )
         return replace(decision, tier=measured.tier, language=measured.language), measured.spans
 
-    def _edit(self, decision: Decision, check: _Check, editors: Sequence[_EditorRun]) -> Decision:
+    def _edit(self, decision: Decision, check: _Check, editors: Sequence[EditorRun]) -> Decision:
         """Steps 4 and 5: edit, then measure and decide once more."""
         try:
-            edited, edits, vault = check.clock.within_limit(
-                lambda: self._run_editors(editors, decision.spans, check), name="editors"
+            edited = check.clock.within_limit(
+                lambda: self._editors.run(editors, check.text, decision.spans, check.clock),
+                name="editors",
             )
         except Exception as e:  # noqa: BLE001  a failure boundary: an editor may be anybody's code
             _log.warning("an editor failed: %s", type(e).__name__)
             status = Status.DEGRADED if decision.status is Status.OK else decision.status
             decision = replace(decision, status=status, action=Action.EDIT)
-            return _after_edit(decision, check.policy, "an editor failed")
-        if not edits:
-            return _after_edit(decision, check.policy, "no editor found anything to change")
-        decision = replace(decision, action=Action.EDIT, edits=edits, text=edited, vault=vault)
-        if len(edited) > self.policy.limits.max_characters:
-            return _after_edit(decision, check.policy, "the edited text is too long")
-        again, _ = self._decide(check, edited, quick=False)
+            return after_edit(decision, check.policy, "an editor failed")
+        if not edited.edits:
+            return after_edit(decision, check.policy, "no editor found anything to change")
+        decision = replace(
+            decision,
+            action=Action.EDIT,
+            edits=edited.edits,
+            text=edited.text,
+            vault=edited.vault,
+        )
+        if len(edited.text) > self.policy.limits.max_characters:
+            return after_edit(decision, check.policy, "the edited text is too long")
+        again, _ = self._decide(check, edited.text, quick=False)
         if again.status is not Status.OK:
             decision = replace(decision, status=again.status)
         if again.action is Action.ALLOW:
             reasons = (f"after edit, {reason}" for reason in again.reasons)
             return replace(decision, reasons=(*decision.reasons, *reasons))
-        return _after_edit(decision, check.policy, f"still not allowed ({again.reasons[0]})")
-
-    def _run_editors(
-        self, editors: Sequence[_EditorRun], spans: Sequence[Span], check: _Check
-    ) -> tuple[str, tuple[Edit, ...], Vault | None]:
-        text, edits, vault = check.text, tuple[Edit, ...](), None
-        for run in editors:
-            targets = [span for span in spans if run.takes(span)]
-            editor = functools.partial(self._editors[run.name], text, targets)
-            before = text
-            text, made = check.clock.timed(run.name, editor)
-            if run.name == ANONYMIZE and made:
-                originals = {edit.replacement: before[edit.start : edit.end] for edit in made}
-                vault = vault_of(originals, self._mode, lifetime_s=self.policy.anonymize.vault_s)
-            spans = shift(spans, made)
-            edits += made
-        return _typed(text), edits, vault
+        return after_edit(decision, check.policy, f"still not allowed ({again.reasons[0]})")
 
     def _enforcement(self, decision: Decision, original: str) -> dict[str, Any]:
         """Which text to use; under `mode: shadow` everything passes, and the decision says so."""
@@ -469,51 +455,6 @@ class _Check(Struct, frozen=True):
     ahead: Prepared | None
 
 
-@dataclass(frozen=True, slots=True)
-class _EditorRun:
-    """An editor that is to run, and the categories whose spans it gets; none named: all."""
-
-    name: str
-    categories: frozenset[str]
-
-    def takes(self, span: Span) -> bool:
-        """Whether a span is this editor's to change."""
-        return not self.categories or span.category in self.categories
-
-
-def _editors_to_run(decision: Decision, stage_policy: StagePolicy) -> list[_EditorRun]:
-    """The editors that a fired rule names or that always run, in the policy's order."""
-    runs: list[_EditorRun] = []
-    for entry in stage_policy.editors:
-        name, when = (entry, "fired") if isinstance(entry, str) else (entry.name, entry.when)
-        categories = {fired.category for fired in decision.fired if fired.using == name}
-        if categories or when == "always":
-            runs.append(_EditorRun(name, frozenset(categories)))
-    return runs
-
-
-def _after_edit(decision: Decision, stage_policy: StagePolicy, why: str) -> Decision:
-    """An edit that was asked for and could not be had is answered by `after_edit`."""
-    if decision.action is not Action.EDIT:
-        return decision
-    action = Action(stage_policy.after_edit)
-    steer = Guidance({fired.category: fired.score for fired in decision.fired})
-    return replace(
-        decision,
-        action=action,
-        edits=(),
-        vault=None,
-        reasons=(*decision.reasons, f"after edit, {why}: {action.value}"),
-        guidance=steer if action is Action.REGENERATE else None,
-    )
-
-
-_SHIPPED: dict[str, Callable[[], Scorer]] = {
-    IDENTIFIERS: Identifiers,
-    PUBLIC_FIGURES: PublicFigures,
-}
-
-
 def _made_again(
     policy: Policy,
     scorers: Sequence[Scorer],
@@ -524,28 +465,6 @@ def _made_again(
     return Guard(
         policy, scorers=scorers, editors=editors, translate=translate, open_runner=open_runner
     )
-
-
-def _open_scorers(
-    policy: Policy, given: Mapping[str, Scorer], open_runner: OpenRunner
-) -> dict[str, Scorer]:
-    """One scorer a name, whichever stages use it."""
-    names = {name: None for stage in policy.stages.values() for name in stage.scorers}
-    return {name: _open_scorer(name, policy, given, open_runner) for name in names}
-
-
-def _open_scorer(
-    name: str, policy: Policy, given: Mapping[str, Scorer], open_runner: OpenRunner
-) -> Scorer:
-    if name in given:
-        return given[name]
-    if name == BLOCKLIST:
-        return Blocklist(policy.lists)
-    if name in _SHIPPED:
-        return _SHIPPED[name]()
-    options = policy.models.get(name, RunnerOptions())
-    artifact = find_artifact(name, path=Path(options.path) if options.path else None)
-    return TextScorer(artifact, open_runner(artifact, options), languages=options.languages)
 
 
 def _known(scorers: Sequence[Scorer], editors: Mapping[str, Editor]) -> Known:

@@ -206,6 +206,7 @@ def _kind(
     return Kind(name, generic, re.compile(pattern, flags), accept)
 
 
+_NUMBER = r"\+?\(?\d[\d ()./-]{4,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?(?![\w%])"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DATE = rf"(?:\d{{1,2}}[./-]\d{{1,2}}[./-]\d{{2,4}}|\d{{4}}-\d{{2}}-\d{{2}}|\d{{1,2}}(?:st|nd|rd|th)? (?:of )?{_MONTH},? \d{{4}}|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})"  # fmt: skip
 _STREET = r"street|st|avenue|ave|road|rd|lane|ln|drive|dr|boulevard|blvd|court|ct|place|pl|way|terrace|square|sq|highway|hwy|parkway|pkwy|circle|close|crescent|gardens"  # fmt: skip
@@ -235,8 +236,10 @@ KINDS: tuple[Kind, ...] = (
     _kind("COORDINATES", "a place", r"(?<![\w.])[-+]?\d{1,2}\.\d{3,}°?\s?[NS]?\s*[,;/ ]\s*[-+]?\d{1,3}\.\d{3,}(?![\w.])(?:°?\s?[EW](?!\w))?", _is_place_on_earth),
     _kind("IP", "a network address", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\w)", _is_ip),
     _kind("IP", "a network address", r"(?<![\w:])(?:[0-9a-f]{1,4}:){1,7}(?::?[0-9a-f]{1,4}){1,7}(?![\w:])", _is_ip, _ANY_CASE),
-    # Beside one of these words any number is one; the others are found by `_phones`.
-    _kind(PHONE, "a phone number", r"(?<!\w)(?:call|phone|tel|telephone|mobile|cell|fax|whatsapp)\b\.?:?(?: (?:me|us|at|on|no\.?|number|is|now))*:? ?(?P<it>\+?\(?\d[\d ()./-]{4,20}\d(?: ?(?:x|ext\.?) ?\d{1,6})?)(?![\w%])", _has_the_digits_of_a_phone, _ANY_CASE),
+    # Near one of these words any number is one, and so is one with a + or an area code in brackets; `_phones` finds the others.
+    _kind(PHONE, "a phone number", rf"(?<!\w)(?:call|phone|tel|telephone|mobile|cell|fax|whatsapp|dial|sms|reach|answering|receiving messages|my number)\b[^\d+(\n]{{0,20}}\n?[^\d+(\n]{{0,3}}(?P<it>{_NUMBER})", _has_the_digits_of_a_phone, _ANY_CASE),
+    _kind(PHONE, "a phone number", rf"(?P<it>{_NUMBER})[ ,\\]{{1,3}}(?:fax|office|mobile|cell|phone)(?!\w)", _has_the_digits_of_a_phone, _ANY_CASE),
+    _kind(PHONE, "a phone number", r"(?<!\w)(?:\+\d[\d ()./-]{6,18}\d|\(\d{2,5}\)[ -]?\d{2,4}[ -]\d{2,4}(?:[ -]\d{2,4})?|(?:001[ -])?\d{3}[-.]\d{3}[-.]\d{4}(?:x\d{1,6})?)(?![\w%])", _has_the_digits_of_a_phone),
     _kind("ADDRESS", "an address", rf"(?<![\w.])\d{{1,5}}[A-Z]? (?:{_NO_NAME}[^\W\d_][\w'.-]* ){{1,3}}(?:{_STREET})(?!\w)\.?{_UNIT}{_TOWN}(?!\w)", flags=_ANY_CASE),
     _kind("ADDRESS", "an address", rf"(?<![\w.])\d{{1,5}}[A-Z]? (?:{_NO_NAME}[^\W\d_][\w'.-]* ){{0,3}}{_NO_NAME}[^\W\d_][\w'.-]*,(?: [^\W\d_][\w'.-]*){{1,4}},? (?:[A-Z]{{2,3}},? )?{_CODE}(?!\w)", flags=_ANY_CASE),
     _kind("BIRTH_DATE", "a date of birth", rf"(?:born(?: on)?|date of birth|d\.?o\.?b\.?|birthday)\W{{0,3}}(?:is|on|:)?\W{{0,3}}(?P<it>{_DATE})", flags=_ANY_CASE),
