@@ -145,6 +145,12 @@ def _results() -> str:
     parts.append(f"{_QUALITY}\n```\n{rendered(quality)}\n```\n")
     for title, command, name, rows in (
         (
+            "Personal data",
+            "python -m bench.privacy --data <shared data>",
+            "privacy",
+            lambda found: found,
+        ),
+        (
             "Encoders of other guards, and the roofline",
             "make bench-architectures",
             "architectures",
