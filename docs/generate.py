@@ -156,6 +156,7 @@ def _results() -> str:
             "architectures",
             lambda found: found,
         ),
+        ("Sessions", "python -m bench.sessions", "sessions", lambda found: found),
         ("Behind Triton", "make bench-triton", "served", lambda found: found),
         ("Other languages", "python -m bench.languages", "languages", lambda found: found),
         ("Several texts at once", "python -m bench.together", "together", lambda found: found),

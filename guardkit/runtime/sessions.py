@@ -123,7 +123,7 @@ def _session_options(threads: int) -> Any:
     # A spinning thread holds a core that a web server needs for the next request.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without it, processors that lack VNNI add int8 products in 16 bits, which overflow: logits were off
-    # by up to 1.1. It costs 13 % there, and nothing where there is VNNI.
+    # by up to 1.1. It costs 15 % there, and nothing where there is VNNI.
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 4  # fatal: its error lines quote input values
     return options

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from guardkit.policy.load import load_policy
 from guardkit.runtime.base import Arrays, RunnerInfo
 from guardkit.runtime.clock import Stop, check_time
 from guardkit.runtime.padding import padded, without_padding
-from guardkit.serve.protocol import answer, read_asked, rows_of
+from guardkit.serve.protocol import Asked, answer, read_asked, rows_of
 from guardkit.serve.repository import served
+from guardkit.taxonomy import Stage
 
 _PAD_TO = 8  # the guard's processes batch together only inputs of one length
 
@@ -39,19 +41,16 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Check the texts of all requests together; a request that cannot be read fails alone."""
-        asked: list[Any] = []
+        asked: list[Asked] = []
         sizes: list[int | str] = []
         for request in requests:
             try:
-                texts = _asked(request)
+                texts = _asked(request, self._guard.policy.stages)
                 sizes.append(len(texts))
                 asked.extend(texts)
             except InputError as e:
                 sizes.append(str(e))
-        try:
-            answers = iter(answer(self._guard, asked))
-        except InputError as e:  # a stage that the policy does not have
-            return [_failed(str(e)) for _ in requests]
+        answers = iter(answer(self._guard, asked))
         return [
             _failed(size)
             if isinstance(size, str)
@@ -102,12 +101,12 @@ class BlsRunner:
         return without_padding(outputs, inputs, self._manifest)
 
 
-def _asked(request: Any) -> list[Any]:
+def _asked(request: Any, stages: Collection[Stage]) -> list[Asked]:
     tensors = [
         pb_utils.get_input_tensor_by_name(request, name) for name in ("text", "context", "stage")
     ]
     columns = [None if one is None else one.as_numpy().ravel().tolist() for one in tensors]
-    return [read_asked(*row) for row in rows_of(len(columns[0] or ()), *columns)]
+    return [read_asked(*row, stages=stages) for row in rows_of(len(columns[0] or ()), *columns)]
 
 
 def _failed(why: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,20 @@ class Asked:
     stage: Stage = Stage.PROMPT
 
 
-def read_asked(text: bytes, context: bytes = b"", stage: bytes = b"") -> Asked:
+def read_asked(
+    text: bytes,
+    context: bytes = b"",
+    stage: bytes = b"",
+    *,
+    stages: Collection[Stage] = _STAGES,
+) -> Asked:
     """One element of a request's tensors, UTF-8; "" stands for no context, and for `prompt`.
+
+    Args:
+        text: What to check.
+        context: JSON with the fields of `Context`.
+        stage: One of `stages`.
+        stages: Those that the policy has.
 
     Raises:
         InputError: It cannot be read; the message quotes nothing of it.
@@ -50,9 +62,11 @@ def read_asked(text: bytes, context: bytes = b"", stage: bytes = b"") -> Asked:
         words, named = text.decode("utf-8"), stage.decode("utf-8")
     except UnicodeDecodeError:
         raise InputError("text: not UTF-8. Expected a UTF-8 string.") from None
-    if named not in ("", *_STAGES):
-        raise InputError(f"stage: unknown. Expected one of {', '.join(_STAGES)}.")
-    return Asked(words, _context(context), Stage(named) if named else Stage.PROMPT)
+    named = named or Stage.PROMPT.value
+    allowed = [one.value for one in _STAGES if one in stages]
+    if named not in allowed:
+        raise InputError(f"stage: none that the policy has. Expected one of {', '.join(allowed)}.")
+    return Asked(words, _context(context), Stage(named))
 
 
 def _context(content: bytes) -> Context | None:

@@ -131,7 +131,7 @@ def test_the_served_guard_reads_context_and_stage(policy: Policy, ask: Ask) -> N
     [
         pytest.param({"text": b"\xff"}, "not UTF-8", id="text"),
         pytest.param({"text": "x", "context": "{"}, "context: ", id="context"),
-        pytest.param({"text": "x", "stage": "nowhere"}, "stage: unknown", id="stage"),
+        pytest.param({"text": "x", "stage": "nowhere"}, "stage: none that", id="stage"),
     ],
 )
 def test_a_request_that_cannot_be_read_fails_alone(

@@ -169,8 +169,8 @@ def test_a_request_is_read_field_by_field() -> None:
         ((b"secret \xff",), "text: not UTF-8"),
         ((b"x", b"{secret"), "context: "),
         ((b"x", b'{"secret": 1}'), "context: "),
-        ((b"x", b"", b"secret"), "stage: unknown"),
-        ((b"x", b"", b"edit"), "stage: unknown"),
+        ((b"x", b"", b"secret"), "stage: none that"),
+        ((b"x", b"", b"edit"), "stage: none that"),
     ],
     ids=["text", "malformed", "field", "stage", "image stage"],
 )
@@ -197,5 +197,5 @@ def test_every_text_of_a_request_gets_its_own_decision() -> None:
 
 
 def test_a_stage_that_the_policy_does_not_have_is_an_error() -> None:
-    with pytest.raises(InputError, match="no stage 'output-text'"):
-        answer(Guard(POLICY), [Asked("x", stage=Stage.OUTPUT_TEXT)])
+    with pytest.raises(InputError, match="Expected one of prompt"):
+        read_asked(b"x", b"", b"output-text", stages=POLICY.stages)
