@@ -232,11 +232,20 @@ def _figures(report: BenchReport) -> str:
         ("installed, with `[cpu]` and the model", f"{report.footprint.total_mb:.0f} MB"),
     )  # fmt: skip
     machine = report.machine
+    rows += tuple(_encoders())
     table = "\n".join(f"| {what} | {value} |" for what, value in rows)
     return (
         f"| measured | {machine.name}, one thread, int8 |\n|---|---|\n{table}\n\n"
         f"`make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
     )
+
+
+def _encoders() -> Iterator[tuple[str, str]]:
+    """What the bare encoders of other guards cost, in whole checks of ours."""
+    found = json.loads((_ROOT / "bench/results/architectures.json").read_text())
+    for row in found["one prompt of 32 tokens"][1:]:
+        if row["what"].endswith("fp32"):
+            yield f"the bare encoder of {row['what']}, in whole checks of ours, CPU", row["times"]
 
 
 def _parsers(
