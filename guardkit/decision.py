@@ -80,10 +80,7 @@ class Decision(Struct, frozen=True, kw_only=True):
             "language": self.language,
             "scores": dict(self.scores),
             "fired": [_fired_to_dict(fired) for fired in self.fired],
-            "spans": [
-                {"start": s.start, "end": s.end, "category": s.category, "score": s.score, "source": s.source}
-                for s in self.spans
-            ],
+            "spans": [_span_to_dict(span) for span in self.spans],
             "reasons": list(self.reasons),
             "edits": [_edit_to_dict(edit, include_text=include_text) for edit in self.edits],
             "guidance": dict(self.guidance.categories) if self.guidance else None,
@@ -140,6 +137,11 @@ class Decision(Struct, frozen=True, kw_only=True):
             if name is not None:
                 found = found.merged({name: score})
         return dict(found)
+
+
+def _span_to_dict(span: Span) -> dict[str, Any]:
+    told = {"start": span.start, "end": span.end, "category": span.category, "score": span.score, "source": span.source}  # fmt: skip
+    return {**told, "kind": span.kind} if span.kind else told
 
 
 def _fired_to_dict(fired: Fired) -> dict[str, Any]:

@@ -136,6 +136,8 @@ class Span:
     """Probability of harm of this range, in [0, 1]."""
     source: str
     """The scorer that found it."""
+    kind: str = ""
+    """What personal data it is, for example `EMAIL` or `PERSON`; "" for any other span."""
 
 
 class Scored(Struct, frozen=True):

@@ -23,9 +23,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from guardkit.steps import ANONYMIZE
-from guardkit.taxonomy import Category
 from guardkit.text.edit import Editor
-from guardkit.text.identifiers import GENERIC, Found, find
+from guardkit.text.identifiers import GENERIC, Found, apart
 from guardkit.types import Edit, Span
 from guardkit.vault import Vault
 
@@ -91,31 +90,12 @@ def vault_of(
     )
 
 
-_PERSON, _FAMOUS = "PERSON", Category.PUBLIC_FIGURE.value
-
-
-def _apart(found: Sequence[Found]) -> list[Found]:
-    """In order, and none over another: an address that holds a name stays whole."""
-    kept: list[Found] = []
-    for one in sorted(found, key=lambda one: (one.start, -one.end)):
-        if not kept or one.start >= kept[-1].end:
-            kept.append(one)
-    return kept
-
-
 def editor_of(mode: Mode) -> Editor:
-    """The editor `anonymize`: replaces the personal data and the names that the spans point at."""
+    """The editor `anonymize`: replaces what the spans point at, as the kind of data they say it is."""
 
     def edit(text: str, spans: Sequence[Span]) -> tuple[str, tuple[Edit, ...]]:
-        meant = [
-            one
-            for one in find(text)
-            if any(one.start < span.end and span.start < one.end for span in spans)
-        ]
-        meant += [
-            Found(span.start, span.end, _PERSON) for span in spans if span.category == _FAMOUS
-        ]
-        edited, edits, _ = anonymize(text, _apart(meant), mode)
+        found = [Found(span.start, span.end, span.kind or _UNNAMED) for span in spans]
+        edited, edits, _ = anonymize(text, apart(found), mode)
         return edited, edits
 
     return edit
@@ -130,6 +110,8 @@ def _edit(text: str, one: Found, mode: Mode, replace: _Replacements) -> Edit:
 
 # The words that tie an address to what stands before it go with it: "John from 12 Elm Street".
 _WHERE = re.compile(r"(?:,|\s+(?:who )?(?:lives |living |located |residing )?(?:from|of|at|in|on|near))\s+$", re.IGNORECASE)  # fmt: skip
+_UNNAMED = "DATA"
+_GENERIC = {**GENERIC, "PERSON": "a person", _UNNAMED: "private data"}
 _PROCESS_KEY = secrets.token_bytes(32)
 _HASH_DIGITS = 10
 _TRIES = 1000
@@ -163,7 +145,7 @@ class _Replacements:
 
     def generic(self, _: str, kind: str) -> str:
         """What it is, in words."""
-        return "a person" if kind == _PERSON else GENERIC[kind]
+        return _GENERIC[kind]
 
     def mask(self, value: str, _: str) -> str:
         """As many asterisks as characters, gaps kept."""

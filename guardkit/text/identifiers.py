@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -75,7 +75,8 @@ class Identifiers:
 
     def _score(self, text: str) -> Scored:
         (privacy,) = self.categories
-        spans = tuple(Span(one.start, one.end, privacy, 1.0, self.name) for one in find(text))
+        found = find(text)
+        spans = tuple(Span(one.start, one.end, privacy, 1.0, self.name, one.kind) for one in found)
         return Scored(Scores({privacy: 1.0 if spans else 0.0}), spans)
 
 
@@ -101,12 +102,23 @@ def find(text: str) -> list[Found]:
 def _find_once(text: str) -> list[Found]:
     candidates = [one for kind in KINDS for one in _matches(kind, text)]
     candidates += [Found(start, end, PHONE) for start, end in _phones(text)]
-    candidates.sort(key=lambda one: (_RANK[one.kind], one.start - one.end, one.start))
+    return apart(candidates)
+
+
+def apart(found: Iterable[Found]) -> list[Found]:
+    """What of some findings stays so that none is over another, in order; see `RANK`.
+
+    >>> apart([Found(0, 9, "PERSON"), Found(3, 20, "ADDRESS"), Found(3, 9, "ADDRESS")])
+    [Found(start=3, end=20, kind='ADDRESS')]
+    """
     kept: list[Found] = []
-    for one in candidates:
+    by_rank = sorted(
+        found, key=lambda one: (RANK.get(one.kind, len(RANK)), one.start - one.end, one.start)
+    )
+    for one in by_rank:
         if not any(one.start < other.end and other.start < one.end for other in kept):
             kept.append(one)
-    return kept
+    return sorted(kept, key=lambda one: one.start)
 
 
 def _matches(kind: Kind, text: str) -> Iterator[Found]:
@@ -246,6 +258,7 @@ KINDS: tuple[Kind, ...] = (
     _kind("LICENCE_PLATE", "a licence plate", r"(?:licen[cs]e|number|registration) plates?\W{0,3}(?:no\.?|number|is|reads|reading|with|:)?\W{0,3}(?P<it>[A-Z0-9]{1,4}[ -]?[A-Z0-9]{2,4}(?:[ -]?[A-Z0-9]{1,3})?)(?!\w)", _has_letter_and_digit, _ANY_CASE),
     _kind("HANDLE", "an account", r"(?<![\w@./])@[^\W\d][\w.]{1,29}(?<!\.)(?!\w)"),
 )  # fmt: skip
-_RANK = {kind.name: at for at, kind in enumerate(KINDS)}
+RANK = {name: at for at, name in enumerate(dict.fromkeys(kind.name for kind in KINDS))}
+"""Kind -> its place: of two that overlap the lower one stays."""
 GENERIC: dict[str, str] = {kind.name: kind.generic for kind in KINDS}
 """Kind -> words that can stand in its place."""

@@ -39,7 +39,7 @@ class PublicFigures:
     def _score(self, prompt: Prompt) -> Scored:
         (category,) = self.categories
         found = [prompt.to_original(*one) for one in _matches(prompt.text, self._names)]
-        spans = tuple(Span(start, end, category, 1.0, self.name) for start, end in found)
+        spans = tuple(Span(start, end, category, 1.0, self.name, "PERSON") for start, end in found)
         return Scored(Scores({category: 1.0 if spans else 0.0}), spans)
 
 

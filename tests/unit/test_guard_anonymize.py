@@ -10,9 +10,9 @@ from guardkit import Action, Guard, Policy
 from guardkit.cli.main import main
 from guardkit.errors import InputError
 from guardkit.policy.rules import Anonymize, Rule, StagePolicy, When
-from guardkit.types import Status
+from guardkit.types import Scored, Scores, Span, Status
 from tests.conftest import WriteFile
-from tests.fake_steps import NO_THREATS
+from tests.fake_steps import NO_THREATS, FakeScorer
 
 PRIVACY = Rule("anonymize", When("privacy", 0.5), Action.EDIT, using="anonymize")
 TEXT = "mail ada@example.org at 12 Elm Street in fog"
@@ -35,6 +35,8 @@ def test_personal_data_is_replaced_and_the_vault_leads_back() -> None:
     assert decision.vault is not None
     assert decision.vault.restore(decision.text) == TEXT
     assert not decision.flagged
+    assert [span.kind for span in decision.spans] == ["EMAIL", "ADDRESS"]
+    assert [one["kind"] for one in decision.to_dict()["spans"]] == ["EMAIL", "ADDRESS"]
     assert {TEXT[span.start : span.end] for span in decision.spans} == {"ada@example.org", "12 Elm Street"}  # fmt: skip
 
 
@@ -50,6 +52,19 @@ def test_a_one_way_mode_has_a_vault_that_says_so(mode: str, expected: str) -> No
     assert decision.text == expected
     assert decision.vault is not None
     assert not decision.vault.is_reversible
+
+
+def test_a_scorer_of_ones_own_has_its_spans_replaced_too() -> None:
+    def employee(text: str) -> Scored:
+        at = text.find("E-4711")
+        spans = (Span(at, at + 6, "privacy", 1.0, "mine"),) if at >= 0 else ()
+        return Scored(Scores({"privacy": float(bool(spans))}), spans)
+
+    stage = StagePolicy(scorers=("mine",), editors=("anonymize",), rules=(PRIVACY,))
+    guard = Guard(
+        Policy("own", prompt=stage), scorers=[FakeScorer(employee, categories=("privacy",))]
+    )
+    assert guard.check_prompt("badge E-4711 please").text == "badge <DATA_1> please"
 
 
 def test_a_text_that_is_harmful_beside_is_still_blocked() -> None:
