@@ -189,7 +189,8 @@ class Guard:
             The new text, and the vault that leads back, with all that `vault` held.
 
         Raises:
-            InputError: `text` is not a str, or the mode is unknown.
+            InputError: `text` is not a str, the mode is unknown, or `vault` is of a one-way mode, expired, or
+                of another conversation.
 
         >>> guard = Guard.from_preset("chat")
         >>> text, vault = guard.anonymize("I am ada@example.org")
@@ -199,7 +200,7 @@ class Guard:
         text = _typed(text)
         if mode not in list(Mode):
             raise InputError(f"mode '{mode}': unknown. Expected one of {', '.join(Mode)}.")
-        before = vault.originals() if vault is not None else None
+        before = vault.originals(conversation=conversation) if vault is not None else None
         edited, _, originals = anonymize(text, find(text), Mode(mode), before=before)
         lifetime_s = self.policy.anonymize.vault_s
         return edited, vault_of(

@@ -71,22 +71,23 @@ class Vault:
         Raises:
             InputError: The vault belongs to a one-way mode, is expired, or is of another conversation.
         """
+        originals, pattern = self.originals(conversation=conversation), self._pattern
+        if pattern is None:
+            return text
+        return pattern.sub(lambda match: originals[match.group()], text)
+
+    def originals(self, *, conversation: str | None = None) -> Mapping[str, str]:
+        """A copy of what it holds, to go on with in the next text of a conversation; errors as in `restore`."""
         if not self._reversible:
             raise InputError("vault: made by a one-way mode, so nothing can be restored.")
+        held = dict(self._originals)  # before the question: its answer may empty them
         if self.is_expired:
             raise InputError("vault: expired, and what it held is forgotten.")
         if self._conversation is not None and conversation != self._conversation:
             raise InputError(
                 "vault: of another conversation; nothing was restored. Pass the conversation it was made for."
             )
-        originals, pattern = self._originals, self._pattern
-        if pattern is None:
-            return text
-        return pattern.sub(lambda match: originals[match.group()], text)
-
-    def originals(self) -> Mapping[str, str]:
-        """A copy of what it holds, to go on with in the next text of a conversation."""
-        return {} if self.is_expired else dict(self._originals)
+        return held
 
     def __len__(self) -> int:
         return 0 if self.is_expired else len(self._originals)

@@ -112,6 +112,16 @@ def test_a_conversation_goes_on_with_its_vault() -> None:
         both.restore(text, conversation="c2")
 
 
+def test_what_one_conversation_held_does_not_go_into_another() -> None:
+    guard = guarded()
+    _, vault = guard.anonymize("I am ada@example.org", conversation="c1")
+    with pytest.raises(InputError, match="another conversation"):
+        guard.anonymize("hello", vault=vault, conversation="c2")
+    _, one_way = guard.anonymize("I am ada@example.org", "mask")
+    with pytest.raises(InputError, match="one-way"):
+        guard.anonymize("hello", vault=one_way)
+
+
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(InputError, match="Expected one of placeholder, surrogate"):
         guarded().anonymize("x", "shred")
