@@ -101,7 +101,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder))
     machine = describe_machine(load_before=before)
-    quiet = "" if before <= machine.cores / 4 else ", NOT QUIET"
+    quiet = "" if machine.is_quiet else ", NOT QUIET"
     found["models"].append(f"{machine.name}, load {before:.1f} before{quiet}, one thread")
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(rendered(found))

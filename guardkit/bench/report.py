@@ -40,6 +40,11 @@ class Machine(Struct, frozen=True):
         """Processor, what multiplies int8, and cores."""
         return f"{self.cpu}{f' ({self.int8})' if self.int8 else ''}, {self.cores} cores"
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether little else ran: the load counts the run itself when it ends, not when it begins."""
+        return max(self.load_before, self.load_after - 1) <= self.cores / 4
+
 
 class Model(Struct, frozen=True):
     """A model that took part."""
@@ -236,7 +241,7 @@ def _head(report: BenchReport) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     yield f"policy    {report.policy_id}, workload {report.workload}"
     yield f"machine   {machine.name}, load {machine.load_before:.1f} before and {machine.load_after:.1f} after"
-    if max(machine.load_before, machine.load_after - 1) > machine.cores / 4:
+    if not machine.is_quiet:
         yield "          NOT QUIET: other work ran beside this; ratios within the run hold, times do not"
     yield f"versions  {versions}"
     for model in report.models:

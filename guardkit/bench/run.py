@@ -94,7 +94,7 @@ class _Opened:
 
 def _open(policy: Policy) -> _Opened:
     """Open a guard whose every model runs through a `Tape`, on every text: without the cascade."""
-    names = {name for stage in policy.stages.values() for name in stage.scorers} - set(SCORERS)
+    names = set(policy.scorers) - set(SCORERS)
     options = {
         name: replace(policy.models.get(name, RunnerOptions()), cascade=False)
         for name in sorted(names)

@@ -23,8 +23,8 @@ def main(policy: str, seconds: float) -> None:
     """Check prompts when told to."""
     read = load_policy(policy) if policy.endswith(".yaml") else load_preset(policy)
     options = replace(read.models.get(_FULL, RunnerOptions()), cascade=False)
-    named = any(_FULL in stage.scorers for stage in read.stages.values())
-    guard = Guard(replace(read, models={**read.models, _FULL: options}) if named else read)
+    is_used = _FULL in read.scorers
+    guard = Guard(replace(read, models={**read.models, _FULL: options}) if is_used else read)
     texts = load_workload(PROMPTS).buckets[HEADLINE_BUCKET]
     guard.check_prompts(texts[:8])
     sys.stdout.write("ready\n")

@@ -20,13 +20,13 @@ from msgspec.structs import replace
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from transformers import BertConfig, BertModel
 
-from guardkit.artifacts import Artifact, Manifest, RunnerOptions, load_artifact
+from guardkit.artifacts import Artifact, Manifest, RunnerOptions
 from guardkit.errors import InputError
 from guardkit.export.artifact import MODEL, config_pbtxt, file_entries, write_manifest, write_parity
 from guardkit.export.quantize import quantize_any
 from guardkit.export.to_onnx import INPUTS, OUTPUTS, export_onnx
 from guardkit.export.verify import FILE as PARITY_FILE
-from guardkit.export.verify import TEXTS, ParityCard, load_card, outputs_of
+from guardkit.export.verify import TEXTS, ParityCard, outputs_of
 from guardkit.runtime.base import Arrays, open_runner
 from guardkit.runtime.fake import FakeRunner
 from guardkit.train.classifier import SafetyModel, with_heads
@@ -61,11 +61,9 @@ def convert(artifact: Artifact, precision: str, out: Path) -> tuple[Artifact, Pa
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as scratch:
         folder = Path(scratch) / manifest.name
-        made = _twin(artifact, precision, folder, write)
+        made, card = _twin(artifact, precision, folder, write)
         folder.rename(out / manifest.name)
-    return Artifact(out / manifest.name, made.manifest), load_card(
-        load_artifact(out / manifest.name)
-    )
+    return Artifact(out / manifest.name, made.manifest), card
 
 
 def _writer(manifest: Manifest, precision: str) -> _Write:
@@ -85,7 +83,9 @@ def _writer(manifest: Manifest, precision: str) -> _Write:
     return write
 
 
-def _twin(artifact: Artifact, precision: str, folder: Path, write: _Write) -> Artifact:
+def _twin(
+    artifact: Artifact, precision: str, folder: Path, write: _Write
+) -> tuple[Artifact, ParityCard]:
     manifest = artifact.manifest
     for relative in manifest.files:
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
@@ -95,11 +95,11 @@ def _twin(artifact: Artifact, precision: str, folder: Path, write: _Write) -> Ar
     made = write_manifest(
         folder, replace(manifest, precision=precision, files=file_entries(folder, kept))
     )
-    write_parity(made, outputs_of(artifact, open_runner(artifact, RunnerOptions()), TEXTS))
+    card = write_parity(made, outputs_of(artifact, open_runner(artifact, RunnerOptions()), TEXTS))
     files = file_entries(folder, [*kept, PARITY_FILE])
     made = write_manifest(folder, replace(made.manifest, files=files))
     (folder / "config.pbtxt").write_text(config_pbtxt(made.manifest), "utf-8")
-    return made
+    return made, card
 
 
 def _to_fp32(artifact: Artifact, graph: Path) -> None:

@@ -159,11 +159,8 @@ def encoder_of(artifact: Artifact) -> Encoder:
     Raises:
         ManifestError: It does not take text.
     """
-    options = artifact.manifest.text
-    if options is None:
+    if artifact.manifest.text is None:
         raise ManifestError(
             f"{artifact.path}: task '{artifact.manifest.task}' has no parity replay."
         )
-    return Encoder(
-        artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
-    )
+    return Encoder.of(artifact)

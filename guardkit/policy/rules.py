@@ -161,6 +161,12 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
         return {stage: policy for stage, policy in stages.items() if policy is not None}
 
     @property
+    def scorers(self) -> tuple[str, ...]:
+        """What its stages name under `scorers`, once each."""
+        names = (name for stage in self.stages.values() for name in stage.scorers)
+        return tuple(dict.fromkeys(names))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of everything the policy says, whatever file says it.
 

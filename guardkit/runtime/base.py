@@ -36,6 +36,18 @@ class RunnerInfo:
     provider: str
     precision: str
 
+    @classmethod
+    def of(cls, manifest: Manifest, *, backend: str, provider: str) -> RunnerInfo:
+        """What runs when an artifact's model does."""
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            digest=manifest.files[manifest.model].sha256,
+            backend=backend,
+            provider=provider,
+            precision=manifest.precision,
+        )
+
     @property
     def id(self) -> str:
         """`name@version`."""

@@ -49,14 +49,7 @@ class OnnxRunner:
         check_graph(_specs(self._session.get_inputs()), manifest, where=where, kind="input")
         check_graph(_specs(self._session.get_outputs()), manifest, where=where, kind="output")
         self._outputs = [spec.name for spec in manifest.outputs]
-        self._info = RunnerInfo(
-            name=manifest.name,
-            version=manifest.version,
-            digest=manifest.files[manifest.model].sha256,
-            backend="onnx",
-            provider=options.provider,
-            precision=manifest.precision,
-        )
+        self._info = RunnerInfo.of(manifest, backend="onnx", provider=options.provider)
         self.run(warm_inputs(manifest))
 
     @property

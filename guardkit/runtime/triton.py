@@ -61,14 +61,7 @@ class TritonRunner:
         self._breaker = CircuitBreaker(options.triton.breaker)
         self._trusted_until_s = 0.0
         self._outputs = [spec.name for spec in manifest.outputs]
-        self._info = RunnerInfo(
-            name=manifest.name,
-            version=manifest.version,
-            digest=manifest.files[manifest.model].sha256,
-            backend="triton",
-            provider="server",
-            precision=manifest.precision,
-        )
+        self._info = RunnerInfo.of(manifest, backend="triton", provider="server")
         self._with_retries(self._verify, time.monotonic() + _CONNECT_S)
 
     @property

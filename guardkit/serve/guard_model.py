@@ -66,10 +66,7 @@ class BlsRunner:
         manifest = artifact.manifest
         self._manifest = manifest
         self._outputs = [spec.name for spec in manifest.outputs]
-        digest = manifest.files[manifest.model].sha256
-        self._info = RunnerInfo(
-            manifest.name, manifest.version, digest, "triton", "server", manifest.precision
-        )
+        self._info = RunnerInfo.of(manifest, backend="triton", provider="server")
 
     @property
     def info(self) -> RunnerInfo:

@@ -84,8 +84,7 @@ def served(policy: Policy, models: Path) -> Policy:
 
 
 def _model_names(policy: Policy) -> list[str]:
-    names = {name: None for stage in policy.stages.values() for name in stage.scorers}
-    return [name for name in names if name not in SCORERS]
+    return [name for name in policy.scorers if name not in SCORERS]
 
 
 def _artifacts(policy: Policy) -> list[Artifact]:

@@ -13,7 +13,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from guardkit.artifacts import RunnerOptions, load_artifact
-from guardkit.errors import GuardkitError, ManifestError
+from guardkit.errors import GuardkitError
 from guardkit.runtime.base import Arrays, open_runner
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
@@ -25,13 +25,7 @@ class EncodeModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the tokenizer of the artifact beside this model."""
         name = json.loads(args["model_config"])["parameters"]["model"]["string_value"]
-        artifact = load_artifact(Path(args["model_repository"]).parent / name)
-        options = artifact.manifest.text
-        if options is None:
-            raise ManifestError(f"{artifact.path}: does not read text.")
-        self._encoder = Encoder(
-            artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
-        )
+        self._encoder = Encoder.of(load_artifact(Path(args["model_repository"]).parent / name))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Encode the text of each request."""

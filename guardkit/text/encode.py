@@ -14,6 +14,9 @@ from tokenizers import Encoding, Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 
+from guardkit.artifacts import Artifact
+from guardkit.errors import ManifestError
+
 Ints = NDArray[np.int64]
 
 CONTEXT_TOKENS = 64  # chosen: two or three short turns, and half a window of extra work at most
@@ -75,6 +78,22 @@ class Encoder:
         self._ones = np.ones((1, max_tokens + LONGEST_CONTEXT), np.int64)
         self._ones.flags.writeable = False  # shared by every window
         self._pad_id = self._tokenizer.token_to_id("[PAD]") or 0
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Encoder:
+        """The encoder of an artifact that reads text.
+
+        Raises:
+            ManifestError: It does not.
+        """
+        options = artifact.manifest.text
+        if options is None:
+            raise ManifestError(
+                f"{artifact.path}: task '{artifact.manifest.task}' does not read text."
+            )
+        return cls(
+            artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
+        )
 
     def words(self) -> Container[str]:
         """The vocabulary's whole words in lower case, which `normalize` undoes disguises towards.

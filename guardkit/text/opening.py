@@ -24,8 +24,7 @@ def open_scorers(
     policy: Policy, given: Mapping[str, Scorer], open_runner: OpenRunner
 ) -> dict[str, Scorer]:
     """One scorer a name, whichever stages use it."""
-    names = {name: None for stage in policy.stages.values() for name in stage.scorers}
-    return {name: _open_scorer(name, policy, given, open_runner) for name in names}
+    return {name: _open_scorer(name, policy, given, open_runner) for name in policy.scorers}
 
 
 def _open_scorer(

@@ -71,9 +71,7 @@ class TextScorer:
         self.categories = artifact.manifest.categories
         self.runner = runner
         self.manifest = artifact.manifest
-        self._encoder = Encoder(
-            artifact.read(options.tokenizer), max_tokens=options.max_tokens, overlap=options.overlap
-        )
+        self._encoder = Encoder.of(artifact)
         calibration = artifact.manifest.calibration
         self._has_tokens = any(one.name == "token_logits" for one in artifact.manifest.outputs)
         threshold = options.span_threshold
