@@ -40,7 +40,7 @@ test-triton: $(TRITON)/.done  ## run the tests against a real Triton server (nee
 
 test-oldest: ## run the tests with the oldest versions that pyproject.toml allows
 	rm -rf .venv-oldest && $(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[cpu,privacy,dev]"
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[cpu,dev]"
 	.venv-oldest/bin/python -m pytest -m "not languages"  # the extra `languages` needs numpy 2
 
 test-wheel: $(VENV)/.dev  ## build the wheel and check a prompt with it, offline, in an empty folder
@@ -79,13 +79,13 @@ $(VENV)/.cpu: $(VENV)/.made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.cpu
-	$(BIN)/python $(PIP_INSTALL) -e ".[cpu,languages,privacy,dev]"
+	$(BIN)/python $(PIP_INSTALL) -e ".[cpu,languages,dev]"
 	touch $@
 
 $(TRAIN)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(TRAIN)
 	$(TRAIN)/bin/python $(PIP_INSTALL) torch==2.13.0  # first: any other spelling pulls CUDA packages
-	$(TRAIN)/bin/python $(PIP_INSTALL) -e ".[cpu,privacy,train,export,dev]"
+	$(TRAIN)/bin/python $(PIP_INSTALL) -e ".[cpu,train,export,dev]"
 	touch $@
 
 $(TRITON)/.done: pyproject.toml constraints-triton.txt

@@ -1,10 +1,13 @@
-"""What `identifiers` and `public-figures` find: `python -m bench.privacy --data ../shared/data`.
+"""What `identifiers`, `public-figures` and `pii-tagger` find: `python -m bench.privacy --data ../shared/data`.
 
 Labelled sentences of presidio-research and generated image prompts (`pii/` of the shared data). Nothing is trained on them, but
 the patterns were written with these texts at hand: take the numbers as optimistic. A piece counts as found when a finding of its
-kind overlaps it, and a finding as right when it overlaps any labelled piece. Names and other things without a form
-are not looked for, and not counted. The names of public figures in the prompts come from the very lists that the
+kind overlaps it, and a finding as right when it overlaps any labelled piece. The names of public figures in the prompts come from the very lists that the
 scorer was made of: its recall says what the omission of common names costs, no more.
+
+Names are counted strictly: a span is right when it begins and ends where the label does. They are measured on the image
+prompts of templates that `pii-tagger` was not trained on, and on `bench/proxies/names.txt`, written by other hands than
+its training texts; public figures are none of its business, and should stay.
 """
 
 from __future__ import annotations
@@ -22,12 +25,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.tables import rendered
+from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.bench.machine import describe_machine
 from guardkit.bench.workload import PROMPTS, load_workload
 from guardkit.metrics.shares import wilson_interval
-from guardkit.text.identifiers import Found, find
+from guardkit.runtime.base import open_runner
+from guardkit.text.anonymize import Mode, anonymize
+from guardkit.text.identifiers import Found, apart, find
 from guardkit.text.normalize import normalize
 from guardkit.text.public_figures import PublicFigures
+from guardkit.text.tagger import Tagger
+from guardkit.train.people import is_held_back
+from guardkit.vault import Vault
 
 KINDS = {
     "CREDIT_CARD": "CARD",
@@ -76,6 +85,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "presidio-research sentences, by kind": _by_kind(sentences),
         "image prompts, by kind": _by_kind(labelled),
         "public figures in image prompts": _figures(prompts),
+        **tagged(prompts),
         "cost at up to 32 tokens, CPU ms, median": _costs(),
     }
 
@@ -118,13 +128,118 @@ def _figures(prompts: list[dict[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
+# --- names ---------------------------------------------------------------------------------------------
+
+_NAMES = Path(__file__).parent / "proxies" / "names.txt"
+_HARMLESS = Path(__file__).parent / "proxies" / "image_harmless.txt"
+Labelled = tuple[str, set[tuple[int, int]]]
+"""A text, and where the names of private people stand in it."""
+
+
+def tagged(prompts: list[dict[str, str]]) -> dict[str, Any]:
+    """What the tagger finds, and what anonymizing with it changes."""
+    artifact = find_artifact("pii-tagger")
+    tagger = Tagger(artifact, open_runner(artifact, RunnerOptions()))
+    held = [row for row in prompts if is_held_back(row["template"])]
+    private = [_labelled(row) for row in held if row["label"] in ("private_person", "pii")]
+    own = [line.split(" | ") for line in _NAMES.read_text().splitlines()]
+    named = [(text, {_range(text, name)}) for kind, text, name in _of(own, "person")]
+    addresses = [(text, _range(text, one)) for _, text, one in _of(own, "address")]
+    plain = [line[1].removesuffix(" |") for line in own if line[0] == "none"]
+    figures = [row["prompt"] for row in held if row["label"] == "public_figure"]
+    empty = [row["prompt"] for row in held if row["label"] == "no_person"]
+    return {
+        "names of private people, strict spans": [
+            {"what": what, **_strict(tagger, texts)}
+            for what, texts in (
+                ("image prompts of held-back templates", private),
+                ("the same in lower case", _lower(private)),
+                ("written apart", named),
+                ("written apart, in lower case", _lower(named)),
+            )
+        ],
+        "addresses written apart": [_addresses(tagger, addresses)],
+        "prompts without a private person that anonymizing changes": [
+            {"what": what, "changed": _share(sum(bool(_all(tagger, text)) for text in texts), len(texts))}
+            for what, texts in (
+                ("held-back templates, nobody", empty),
+                ("held-back templates, public figures", figures),
+                ("written apart, words like names", plain),
+                ("written apart, harmless image prompts", _HARMLESS.read_text().splitlines()),
+            )
+        ],
+        "restored exactly": _restored(tagger, [text for text, _ in private + named] + [text for text, _ in addresses]),
+    }  # fmt: skip
+
+
+def _of(lines: list[list[str]], kind: str) -> list[list[str]]:
+    return [line for line in lines if line[0] == kind]
+
+
+def _range(text: str, part: str) -> tuple[int, int]:
+    return text.index(part), text.index(part) + len(part)
+
+
+def _labelled(row: dict[str, str]) -> Labelled:
+    pieces = json.loads(row["entities"] or "[]")
+    return row["prompt"], {(one["start"], one["end"]) for one in pieces if one["type"] == "PERSON"}
+
+
+def _lower(texts: list[Labelled]) -> list[Labelled]:
+    return [(text.lower(), names) for text, names in texts if len(text.lower()) == len(text)]
+
+
+def _all(tagger: Tagger, text: str) -> list[Found]:
+    return apart([*find(text), *tagger.find(text)])
+
+
+def _strict(tagger: Tagger, texts: list[Labelled]) -> dict[str, str]:
+    right = found = labelled = 0
+    for text, names in texts:
+        ours = {(one.start, one.end) for one in tagger.find(text) if one.kind == "PERSON"}
+        right, found, labelled = right + len(ours & names), found + len(ours), labelled + len(names)
+    precision, recall = right / max(1, found), right / max(1, labelled)
+    both = 2 * precision * recall / max(1e-9, precision + recall)
+    return {
+        "precision": _share(right, found),
+        "recall": _share(right, labelled),
+        "F1": f"{both:.3f}",
+        "texts": str(len(texts)),
+    }
+
+
+def _addresses(tagger: Tagger, texts: list[tuple[str, tuple[int, int]]]) -> dict[str, str]:
+    """How much of each address goes: all of it, or a part."""
+    whole = part = 0
+    for text, (start, end) in texts:
+        ours = [one for one in _all(tagger, text) if one.kind == "ADDRESS"]
+        whole += any(one.start <= start and end <= one.end for one in ours)
+        part += any(_overlaps(one, start, end) for one in ours)
+    return {"what": "twelve countries", "whole": _share(whole, len(texts)), "at least a part": _share(part, len(texts))}  # fmt: skip
+
+
+def _restored(tagger: Tagger, texts: list[str]) -> list[dict[str, str]]:
+    rows = []
+    for mode in (Mode.PLACEHOLDER, Mode.SURROGATE):
+        exact = 0
+        for text in texts:
+            edited, _, originals = anonymize(text, _all(tagger, text), mode)
+            exact += Vault(originals).restore(edited) == text
+        rows.append({"what": mode.value, "exact": _share(exact, len(texts))})
+    return rows
+
+
 def _costs() -> list[dict[str, Any]]:
     texts = load_workload(PROMPTS).buckets["32"] * 5
     scorer = PublicFigures()
     prompts = [normalize(text) for text in texts]
     patterns = [_cpu_ms(lambda text=text: find(text)) for text in texts]  # type: ignore[misc]
     names = [_cpu_ms(lambda prompt=prompt: scorer.score([prompt])) for prompt in prompts]  # type: ignore[misc]
+    artifact = find_artifact("pii-tagger")
+    tagger = Tagger(artifact, open_runner(artifact, RunnerOptions()))
+    tags = [_cpu_ms(lambda prompt=prompt: tagger.score([prompt])) for prompt in prompts]  # type: ignore[misc]
     return [
+        {"what": "pii-tagger", "ms": f"{statistics.median(tags):.3f}"},
         {"what": "identifiers", "ms": f"{statistics.median(patterns):.3f}"},
         {"what": "public-figures", "ms": f"{statistics.median(names):.3f}"},
     ]

@@ -78,7 +78,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     version: str
     task: str
-    """`text-scores`, or `text-clears`: a fast tier, which reads another model's tokens."""
+    """`text-scores`, `text-tags`, or `text-clears`: a fast tier, which reads another model's tokens."""
     precision: str
     """`fp32`, `fp16` or `int8`."""
     licence: str
@@ -93,10 +93,17 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes it was trained and measured on; () when nobody said: it then takes any."""
     model: str = "1/model.onnx"
+    kinds: tuple[str, ...] = ()
+    """Of a tagger: kinds of personal data, in the order of its `token_logits`."""
     clears: dict[str, Annotated[float, Meta(ge=0, le=1)]] = {}
     """Of a fast tier: category -> bound; it clears a text whose scores are all below theirs."""
     fitted: Fitted | None = None
     """Of a fast tier: what `clears` was chosen for."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of the graph's outputs stand for."""
+        return self.kinds or self.categories
 
     @property
     def id(self) -> str:
@@ -184,6 +191,8 @@ class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Folder, relative to the policy file, that keeps optimized graphs for the next start; None: no."""
     languages: tuple[str, ...] | None = None
     """Which of the model's languages it is asked for; None: all."""
+    kinds: tuple[str, ...] | None = None
+    """Of a tagger: which of its kinds count, for example `[PERSON, ADDRESS, PLACE]`; None: people and addresses."""
     cascade: bool = True
     """Whether a fast tier fitted to this model, where there is one, may clear texts before it."""
 

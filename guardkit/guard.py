@@ -34,15 +34,18 @@ from guardkit.policy.tree import path_text
 from guardkit.runtime.base import OpenRunner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Clock, Watchdog
 from guardkit.runtime.deadline import DeadlineRunner
+from guardkit.steps import REWRITE
 from guardkit.taxonomy import Stage
 from guardkit.text.anonymize import Mode, anonymize, vault_of
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import Editor
 from guardkit.text.editors import EditorRun, Editors, after_edit, editors_to_run
-from guardkit.text.identifiers import find
+from guardkit.text.identifiers import apart, find
 from guardkit.text.measure import Measurer, Prepared, Translate
-from guardkit.text.opening import open_scorers
+from guardkit.text.opening import open_rewriter, open_scorers, open_tagger
+from guardkit.text.rewrite import Rewriter
 from guardkit.text.score import Scorer
+from guardkit.text.tagger import Tagger
 from guardkit.types import Action, Context, Guidance, Scores, Span, Status
 from guardkit.vault import Vault
 
@@ -66,6 +69,7 @@ class Guard:
         scorers: Sequence[Scorer] = (),
         editors: Mapping[str, Editor] | None = None,
         translate: Translate | None = None,
+        rewriter: Rewriter | None = None,
         open_runner: OpenRunner = open_runner,
     ) -> None:
         """Open every model the policy names.
@@ -77,6 +81,9 @@ class Guard:
             translate: (text, language) to English, for texts in a language that no scorer of a category
                 knows: the English model then scores the translation. When it fails, or is not given, the
                 policy's `languages.low_evidence` answers.
+            rewriter: A rewriter of your own for the editor `rewrite` and `Guard.rewrite`, for example a
+                `guardkit.text.rewrite.LanguageModelRewriter`; None: the shipped model. What it makes of a
+                text is scored again in any case.
             open_runner: What opens a model, where it is not what the policy's `models` say.
 
         Raises:
@@ -90,10 +97,15 @@ class Guard:
             name = policy.policy
             raise PolicyError([Fault(name, 1, 1, path_text(at), what) for at, what in faults])
         self.policy = policy
-        self._made_of = (policy, tuple(scorers), editors, translate, open_runner)
-        self._editors = Editors(policy, editors or {})
+        self._made_of = (policy, tuple(scorers), editors, translate, rewriter, open_runner)
+        self._open_runner = open_runner
+        if rewriter is None and REWRITE in policy.editors:
+            rewriter = open_rewriter(policy, open_runner)
+        self._given_rewriter = rewriter
+        self._editors = Editors(policy, editors or {}, rewriter)
         given = {scorer.name: scorer for scorer in scorers}
         opened = open_scorers(policy, given, open_runner)
+        self._scorers = opened
         cascade = open_cascade(policy, opened)
         runners = runners_of(opened, cascade)
         self._models = {tier: tuple(one.info.id for one in used) for tier, used in runners.items()}
@@ -112,10 +124,11 @@ class Guard:
         scorers: Sequence[Scorer] = (),
         editors: Mapping[str, Editor] | None = None,
         translate: Translate | None = None,
+        rewriter: Rewriter | None = None,
     ) -> Guard:
         """A guard from a policy file; arguments and errors as in `Guard`."""
         policy = load_policy(path, known=_known(scorers, editors or {}))
-        return cls(policy, scorers=scorers, editors=editors, translate=translate)
+        return cls(policy, scorers=scorers, editors=editors, translate=translate, rewriter=rewriter)
 
     @classmethod
     def from_preset(cls, name: str) -> Guard:
@@ -177,7 +190,9 @@ class Guard:
         vault: Vault | None = None,
         conversation: str | None = None,
     ) -> tuple[str, Vault]:
-        """Replace personal data that has a form, whatever the policy says; names are not found yet.
+        """Replace personal data, whatever the policy says: what has a form, names and addresses.
+
+        Names take the artifact `pii-tagger`, which the first call opens where the policy does not name it.
 
         Args:
             text: Any string.
@@ -189,23 +204,61 @@ class Guard:
             The new text, and the vault that leads back, with all that `vault` held.
 
         Raises:
-            InputError: `text` is not a str, the mode is unknown, or `vault` is of a one-way mode, expired, or
-                of another conversation.
+            InputError: `text` is not a str or longer than `limits.max_characters`, the mode is unknown, or
+                `vault` is of a one-way mode, expired, or of another conversation.
+            ArtifactError: There is no `pii-tagger`.
 
         >>> guard = Guard.from_preset("chat")
-        >>> text, vault = guard.anonymize("I am ada@example.org")
-        >>> text, vault.restore("Dear <EMAIL_1>")
-        ('I am <EMAIL_1>', 'Dear ada@example.org')
+        >>> text, vault = guard.anonymize("I am Ada Marlowe, ada@example.org")
+        >>> text, vault.restore("Dear <PERSON_1>")
+        ('I am <PERSON_1>, <EMAIL_1>', 'Dear Ada Marlowe')
         """
         text = _typed(text)
+        if len(text) > (longest := self.policy.limits.max_characters):
+            raise InputError(f"text has {len(text)} characters. Expected at most {longest}.")
         if mode not in list(Mode):
             raise InputError(f"mode '{mode}': unknown. Expected one of {', '.join(Mode)}.")
         before = vault.originals(conversation=conversation) if vault is not None else None
-        edited, _, originals = anonymize(text, find(text), Mode(mode), before=before)
+        found = apart([*find(text), *self._tagger.find(text)])
+        edited, _, originals = anonymize(text, found, Mode(mode), before=before)
         lifetime_s = self.policy.anonymize.vault_s
         return edited, vault_of(
             originals, Mode(mode), lifetime_s=lifetime_s, conversation=conversation
         )
+
+    def rewrite(self, text: str, context: Context | None = None) -> str | None:
+        """Make a prompt harmless, whatever its scores say of it, and score what came of it.
+
+        The first call opens `prompt-rewriter` where the policy does not name the editor `rewrite`.
+
+        Args:
+            text: Any string.
+            context: The situation, as in `check_prompt`.
+
+        Returns:
+            The text that the policy's prompt stage now allows; the text itself when nothing was wrong. None: it
+            cannot be rewritten: the rewriter gave up, or what it made is still not allowed.
+
+        Raises:
+            InputError: `text` is not a str, or the policy has no prompt stage.
+            ArtifactError: There is no `prompt-rewriter`.
+        """
+        stage_policy, text, context = (
+            self._stage_policy(Stage.PROMPT),
+            _typed(text),
+            _valid(context),
+        )
+        if len(text) > self.policy.limits.max_characters:
+            return None
+        rewritten = self._rewriter.rewrite(text)
+        if rewritten is None or not rewritten.strip():
+            return None
+        clock = Clock(self._threads, self._watchdog)
+        check = _Check(Stage.PROMPT, stage_policy, rewritten, context, clock, None)
+        decision, _ = self._decide(check, rewritten, quick=False)
+        clock.end()
+        is_usable = decision.status is Status.OK and decision.action is Action.ALLOW
+        return rewritten if is_usable else None
 
     def enforce(self, decision: Decision) -> Decision:
         """Hand the decision back, or raise when its content must not be used.
@@ -257,9 +310,24 @@ class Guard:
         work = functools.partial(self.anonymize, text, mode, vault=vault, conversation=conversation)
         return await _in_thread(work)
 
+    async def arewrite(self, text: str, context: Context | None = None) -> str | None:
+        """`rewrite` without blocking the event loop."""
+        return await _in_thread(functools.partial(self.rewrite, text, context))
+
     async def ascore_prompts(self, texts: Sequence[str]) -> list[Scores]:
         """`score_prompts` without blocking the event loop."""
         return await _in_thread(functools.partial(self.score_prompts, texts))
+
+    @functools.cached_property
+    def _rewriter(self) -> Rewriter:
+        """The caller's, the policy's, else the shipped one."""
+        return self._given_rewriter or open_rewriter(self.policy, self._open_runner)
+
+    @functools.cached_property
+    def _tagger(self) -> Tagger:
+        """The policy's, else the shipped one."""
+        opened = (one for one in self._scorers.values() if isinstance(one, Tagger))
+        return next(opened, None) or open_tagger(self.policy, self._open_runner)
 
     @functools.cached_property
     def _gatherer(self) -> Gatherer[_Asked, Decision]:
@@ -461,10 +529,16 @@ def _made_again(
     scorers: Sequence[Scorer],
     editors: Mapping[str, Editor] | None,
     translate: Translate | None,
+    rewriter: Rewriter | None,
     open_runner: OpenRunner,
 ) -> Guard:
     return Guard(
-        policy, scorers=scorers, editors=editors, translate=translate, open_runner=open_runner
+        policy,
+        scorers=scorers,
+        editors=editors,
+        translate=translate,
+        rewriter=rewriter,
+        open_runner=open_runner,
     )
 
 

@@ -6,6 +6,10 @@ BLOCKLIST = "blocklist"
 IDENTIFIERS = "identifiers"
 PUBLIC_FIGURES = "public-figures"
 ANONYMIZE = "anonymize"
+REWRITE = "rewrite"
+PII_TAGGER = "pii-tagger"
+REWRITER = "prompt-rewriter"
+REWRITER_DECODER = "prompt-rewriter-decoder"
 
 SCORERS: dict[str, str] = {
     PUBLIC_FIGURES: "scores 1 for public-figure when the text holds the name of a person known the world over",
@@ -16,5 +20,6 @@ SCORERS: dict[str, str] = {
 EDITORS: dict[str, str] = {
     "cut": "takes the spans of the rules that named it out of the text",
     ANONYMIZE: "replaces personal data, as `anonymize.mode` says; a vault leads back where the mode allows it",
+    REWRITE: "makes the text harmless with the model `prompt-rewriter`, or with a rewriter of your own",
     "redact": "puts [removed] in place of the spans of the rules that named it",
 }

@@ -12,7 +12,7 @@ from guardkit import Guard, Policy
 from guardkit.artifacts import Artifact, load_artifact
 from guardkit.policy.rules import StagePolicy
 from tests.fake_steps import AGAIN, CUT_INSULTS, NO_THREATS
-from tests.tiny import build_tiny_artifact
+from tests.tiny import build_tiny_artifact, build_tiny_tagger
 
 # No limits on an example's time: the machine that runs the tests may be busy with others.
 settings.register_profile(
@@ -28,6 +28,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for `$GUARDKIT_MODELS` that holds one artifact, `text-safety`; do not change it."""
     folder = tmp_path_factory.mktemp("models")
     build_tiny_artifact(folder / "text-safety")
+    build_tiny_tagger(folder / "pii-tagger")
     return folder
 
 

@@ -126,6 +126,35 @@ def build_tiny_fast(full: Path, *, bound: float = 0.1, threshold: float = 0.5) -
     return change_manifest(folder, changes)
 
 
+TAGGED: Mapping[str, Mapping[str, float]] = {
+    "jane": {"PERSON": HARSH},
+    "roe": {"PERSON": HARSH},
+    "einstein": {"PERSON": HARSH},
+    "albert": {"PERSON": HARSH},
+    "maple": {"ADDRESS": HARSH},
+    "yard": {"ADDRESS": HARSH},
+    "lyon": {"PLACE": HARSH},
+}
+"""Word -> kind -> logit of the tiny tagger."""
+
+
+def build_tiny_tagger(folder: Path) -> Path:
+    """Write a tagger that knows the words of `TAGGED`.
+
+    Returns:
+        The folder.
+    """
+    kinds = ("PERSON", "ADDRESS", "PLACE")
+    build_tiny_artifact(folder, TinyText("pii-tagger", categories=kinds, words=TAGGED))
+    changes = {
+        "task": "text-tags",
+        "categories": ["privacy"],
+        "kinds": list(kinds),
+        "calibration": {"privacy": {"scale": 1.0, "shift": 0.0}},
+    }
+    return change_manifest(folder, changes)
+
+
 def change_manifest(folder: Path, changes: Mapping[str, Any]) -> Path:
     """Replace top-level keys of an artifact's manifest, as plain JSON values.
 

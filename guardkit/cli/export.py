@@ -38,6 +38,19 @@ def add(verbs: Verbs) -> None:
         text.add_argument("--out", type=Path, default=Path("exported_models"))
         text.add_argument("--version", default=version)
         text.set_defaults(run=run_text_safety, kind=name)
+    for name, run in (("pii-tagger", run_pii_tagger), ("prompt-rewriter", run_prompt_rewriter)):
+        one = add_verb(
+            kinds,
+            name,
+            text="write the int8 artifact of a training",
+            example=f"guardkit export {name} --work runs/1 --data shared/data --out exported_models",
+        )
+        one.add_argument("--work", required=True, type=Path, help="what guardkit train left")
+        one.add_argument("--data", required=True, type=Path, help="the folder training read")
+        one.add_argument("--own", type=Path, default=Path("data"), help="written texts")
+        one.add_argument("--out", type=Path, default=Path("exported_models"))
+        one.add_argument("--version", default="0.1.0")
+        one.set_defaults(run=run)
     _add_hf(kinds)
     _add_conversions(kinds)
     card = add_verb(
@@ -112,6 +125,28 @@ def _add_conversions(kinds: Verbs) -> None:
     tensorrt.add_argument("--most-windows", type=positive, default=16, help="in one run")
     tensorrt.add_argument("--fp32", action="store_true", help="compute in full precision")
     tensorrt.set_defaults(run=run_tensorrt)
+
+
+def run_pii_tagger(args: argparse.Namespace) -> int:
+    """Export the tagger of personal data."""
+    _prepare()
+    from guardkit.export.tagger import export_tagger  # torch: an optional package
+
+    written = args.own / "written" / "people"
+    artifact = export_tagger(args.work, args.data, written, args.out, version=args.version)
+    print(f"wrote {artifact.path}")
+    return 0
+
+
+def run_prompt_rewriter(args: argparse.Namespace) -> int:
+    """Export the rewriter."""
+    _prepare()
+    from guardkit.export.rewriter import export_rewriter  # torch: an optional package
+
+    written = args.own / "written" / "repairs"
+    artifact = export_rewriter(args.work, args.data, written, args.out, version=args.version)
+    print(f"wrote {artifact.path}")
+    return 0
 
 
 def run_onnx(args: argparse.Namespace) -> int:

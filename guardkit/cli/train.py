@@ -63,6 +63,31 @@ def add(verbs: Verbs) -> None:
     fast.add_argument("--flagged", type=int, default=3000, help="texts the bounds need, at least")
     fast.add_argument("--version", default="0.3.1")
     fast.set_defaults(run=run_text_safety_fast)
+    tagger = add_verb(
+        models,
+        "pii-tagger",
+        text="fine-tune an encoder to mark people, addresses and places; start again to resume",
+        example="guardkit train pii-tagger --base minilm-l6 --data shared/data --work runs/pii",
+    )
+    tagger.add_argument("--base", required=True, help="local folder or hub name of a BERT encoder")
+    tagger.add_argument("--data", required=True, type=Path, help="folder with pii/ and text/")
+    tagger.add_argument("--own", type=Path, default=Path("data"), help="written texts")
+    tagger.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
+    tagger.add_argument("--share", type=float, default=1.0, help="of the usual number of texts")
+    tagger.add_argument("--threads", type=int, default=1)
+    tagger.set_defaults(run=run_pii_tagger)
+    rewriter = add_verb(
+        models,
+        "prompt-rewriter",
+        text="train an encoder and a copying decoder on pairs; start again to resume",
+        example="guardkit train prompt-rewriter --base minilm-l6 --data shared/data --work runs/r1",
+    )
+    rewriter.add_argument("--base", required=True, help="local folder or hub name of an encoder")
+    rewriter.add_argument("--data", required=True, type=Path, help="folder with rewrite/ and text/")
+    rewriter.add_argument("--own", type=Path, default=Path("data"), help="written pairs")
+    rewriter.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
+    rewriter.add_argument("--threads", type=int, default=1)
+    rewriter.set_defaults(run=run_prompt_rewriter)
 
 
 def _add_classifier(text: argparse.ArgumentParser) -> None:
@@ -157,6 +182,28 @@ def run_text_safety_fast(args: argparse.Namespace) -> int:
     full = find_artifact("text-safety")
     artifact = distil_fast(full, Folders(args.data, args.own), args.work, args.out, plan)
     print(f"wrote {artifact.path}")
+    return 0
+
+
+def run_pii_tagger(args: argparse.Namespace) -> int:
+    """Train the tagger of personal data."""
+    require_torch("training", "train")
+    from guardkit.train.tagger import TaggerSettings, train_tagger  # torch: an optional package
+
+    _log_progress()
+    settings = TaggerSettings(share=args.share, threads=args.threads)
+    train_tagger(args.base, args.data, args.own / "written" / "people", args.work, settings)
+    return 0
+
+
+def run_prompt_rewriter(args: argparse.Namespace) -> int:
+    """Train the rewriter."""
+    require_torch("training", "train")
+    from guardkit.train.rewriter import RewriterSettings, train_rewriter  # torch: optional
+
+    _log_progress()
+    settings = RewriterSettings(threads=args.threads)
+    train_rewriter(args.base, args.data, args.own / "written" / "repairs", args.work, settings)
     return 0
 
 

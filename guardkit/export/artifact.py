@@ -33,7 +33,7 @@ from guardkit.export.verify import TEXTS, ParityCard, outputs_of
 from guardkit.runtime.base import open_runner
 from guardkit.runtime.pbtxt import model_config, render
 from guardkit.text.normalize import normalize
-from guardkit.text.score import TextScorer
+from guardkit.text.opening import scorer_of
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class About:
     text: TextOptions
     outputs: tuple[str, ...] = OUTPUTS
     """`logits`, and `token_logits` of a model that says which words it means."""
+    kinds: tuple[str, ...] = ()
+    """Of a tagger, which has `token_logits` alone."""
 
     @property
     def identity(self) -> dict[str, Calibration]:
@@ -80,14 +82,14 @@ def write_tokenizer(tokenizer: Tokenizer, target: Path) -> None:
 def write_text_manifest(
     folder: Path, about: About, *, precision: str, calibration: Mapping[str, Calibration]
 ) -> Artifact:
-    """Write the manifest of a text classifier over the files that its folder holds by now."""
-    tokens, categories = ("windows", "tokens"), len(about.categories)
-    shapes = {"logits": ("windows", categories), "token_logits": (*tokens, categories)}
+    """Write the manifest of a text model over the files that its folder holds by now."""
+    tokens, columns = ("windows", "tokens"), len(about.kinds or about.categories)
+    shapes = {"logits": ("windows", columns), "token_logits": (*tokens, columns)}
     manifest = Manifest(
         format=FORMAT,
         name=about.name,
         version=about.version,
-        task="text-scores",
+        task="text-tags" if about.kinds else "text-scores",
         precision=precision,
         licence=about.licence,
         categories=about.categories,
@@ -100,6 +102,7 @@ def write_text_manifest(
         files=file_entries(folder, [name for name in _FILES if (folder / name).is_file()]),
         languages=about.languages,
         text=about.text,
+        kinds=about.kinds,
     )
     return write_manifest(folder, manifest)
 
@@ -165,7 +168,8 @@ def logits_of_texts(
     artifact: Artifact, texts: Sequence[str], contexts: Sequence[str] | None = None
 ) -> NDArray[np.float64]:
     """Score texts through the SDK: f64 [texts, categories], before calibration."""
-    scorer = TextScorer(artifact, open_runner(artifact, RunnerOptions(threads=1)))
+    options = RunnerOptions(threads=1)
+    scorer = scorer_of(artifact, open_runner(artifact, options), options)
     words = scorer.words()
     values = np.empty((len(texts), len(scorer.categories)))
     for row, (text, context) in enumerate(zip(texts, contexts or [""] * len(texts), strict=True)):

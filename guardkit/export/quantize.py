@@ -56,12 +56,12 @@ class PerTokenLinear(nn.Module):
 
 
 def with_token_scales(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, alpha: float
+    model: nn.Module, batches: Iterable[tuple[Tensor, ...]], *, alpha: float
 ) -> nn.Module:
     """A copy of a text model with every linear layer of encoder and heads rewritten.
 
     Args:
-        model: Takes (input_ids, attention_mask).
+        model: Takes what a batch holds.
         batches: A few hundred training texts, which set how the channels are evened out.
         alpha: How much of an outlier the weights take over, in [0, 1]; `a` of the module docstring.
     """
@@ -88,9 +88,7 @@ def _sharing_an_input(names: Iterable[str]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _largest_inputs(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
-) -> dict[str, Tensor]:
+def _largest_inputs(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> dict[str, Tensor]:
     """Layer -> the largest magnitude each of its input channels takes."""
     largest: dict[str, Tensor] = {}
 
@@ -107,8 +105,8 @@ def _largest_inputs(
         if isinstance(module, nn.Linear) and name != "token"
     ]
     with torch.no_grad():
-        for input_ids, attention_mask in batches:
-            model(input_ids, attention_mask)
+        for inputs in batches:
+            model(*inputs)
     for hook in hooks:
         hook.remove()
     return largest

@@ -126,7 +126,7 @@ def replay(artifact: Artifact, runner: Runner, card: ParityCard) -> Parity:
     row, column = np.unravel_index(int(differences.argmax()), differences.shape)
     return Parity(
         worst=float(differences.max()),
-        where=f"window {row}, {artifact.manifest.categories[column]}",
+        where=f"window {row}, {artifact.manifest.columns[column]}",
         token_worst=float(np.abs(token_logits - expected_tokens).max(initial=0.0)),
         tolerance=card.tolerance,
         token_tolerance=card.token_tolerance,
@@ -139,15 +139,15 @@ def outputs_of(
     """Run texts one by one.
 
     Returns:
-        `logits` f32 [all windows, categories], and `token_logits` f32 [tokens, categories] of the
-        first window of the longest text: no rows when the graph has none.
+        `logits` f32 [all windows, columns], of a tagger its tokens' largest, and `token_logits`
+        f32 [tokens, columns] of the first window of the longest text: no rows when the graph has none.
     """
     encoder = encoder_of(artifact)
     words = encoder.words()
-    logits, tokens = [], np.zeros((0, len(artifact.manifest.categories)), np.float32)
+    logits, tokens = [], np.zeros((0, len(artifact.manifest.columns)), np.float32)
     for text in texts:
         outputs = runner.run(encoder.encode([normalize(text, words=words).text]).inputs)
-        logits.append(outputs["logits"])
+        logits.append(outputs["logits"] if "logits" in outputs else outputs["token_logits"].max(1))
         if "token_logits" in outputs and outputs["token_logits"].shape[1] > len(tokens):
             tokens = outputs["token_logits"][0]
     return np.concatenate(logits), tokens

@@ -167,6 +167,13 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
         return tuple(dict.fromkeys(names))
 
     @property
+    def editors(self) -> tuple[str, ...]:
+        """What its stages name under `editors`, once each."""
+        entries = (entry for stage in self.stages.values() for entry in stage.editors)
+        names = (entry if isinstance(entry, str) else entry.name for entry in entries)
+        return tuple(dict.fromkeys(names))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of everything the policy says, whatever file says it.
 

@@ -103,15 +103,31 @@ def editor_of(mode: Mode) -> Editor:
 
 def _edit(text: str, one: Found, mode: Mode, replace: _Replacements) -> Edit:
     start, end = one.start, one.end
-    if mode is Mode.GENERIC and one.kind == "ADDRESS" and (match := _WHERE.search(text[:start])):
-        return Edit(ANONYMIZE, match.start(), end, "")
-    return Edit(ANONYMIZE, start, end, replace.of(text[start:end], one.kind, mode))
+    replacement = replace.of(text[start:end], one.kind, mode)
+    if mode is Mode.GENERIC:
+        for pattern, is_enough in _TAKEN_ALONG.get(one.kind, ()):
+            if match := pattern.search(text, 0, start):
+                return Edit(ANONYMIZE, match.start("it"), end, "" if is_enough else replacement)
+    return Edit(ANONYMIZE, start, end, replacement)
 
 
-# The words that tie an address to what stands before it go with it: "John from 12 Elm Street".
-_WHERE = re.compile(r"(?:,|\s+(?:who )?(?:lives |living |located |residing )?(?:from|of|at|in|on|near))\s+$", re.IGNORECASE)  # fmt: skip
+_ROLE = r"aunt|baby|barber|boss|boyfriend|brother|classmate|coach|colleague|cousin|coworker|dad|daughter|dentist|doctor|driver|ex|ex-boyfriend|ex-girlfriend|ex-husband|ex-wife|father|fiance|fiancee|friend|girlfriend|grandfather|grandma|grandmother|grandpa|grandson|husband|kid|landlady|landlord|lawyer|manager|mother|mum|mom|neighbor|neighbour|nephew|niece|nurse|partner|professor|roommate|sister|son|stepmother|stepfather|student|teacher|therapist|tutor|uncle|wife"  # fmt: skip
+_TITLE = r"mr|mrs|ms|miss|mx|dr|prof|professor|sir|madam|lady|lord|captain|sergeant|officer|pastor|father|sister|brother|aunt|uncle|grandma|grandpa|granny|judge|coach"  # fmt: skip
+# Kind -> words before it that go with it, and whether what is then left is enough: the words that tie an address to
+# what stands before it ("John from 12 Elm Street"), a title, a name that only names somebody ("a boy called John").
+_TAKEN_ALONG: dict[str, tuple[tuple[re.Pattern[str], bool], ...]] = {
+    "ADDRESS": (
+        (re.compile(r"(?P<it>(?:,|\s+(?:who )?(?:lives |living |located |residing )?(?:from|of|at|in|on|near))\s+)\Z", re.IGNORECASE), True),
+    ),
+    "PERSON": (
+        (re.compile(rf"\b(?:my|our|your|his|her|their|the|an?)\s+(?:\w+\s+)?(?:{_ROLE})(?P<it>\s+)\Z", re.IGNORECASE), True),
+        (re.compile(r"\w(?P<it>\s+(?:called|named)\s+)\Z", re.IGNORECASE), True),
+        (re.compile(rf"\b(?P<it>(?:{_TITLE})\.?\s+)\Z", re.IGNORECASE), False),
+    ),
+}  # fmt: skip
 _UNNAMED = "DATA"
-_GENERIC = {**GENERIC, "PERSON": "a person", _UNNAMED: "private data"}
+_SOMEBODY, _SOMEBODY_ELSE = "a person", "another person"
+_GENERIC = {**GENERIC, "PERSON": _SOMEBODY, "PLACE": "a place", _UNNAMED: "private data"}
 _PROCESS_KEY = secrets.token_bytes(32)
 _HASH_DIGITS = 10
 _TRIES = 1000
@@ -124,6 +140,7 @@ class _Replacements:
         self.originals = originals
         self._text = text
         self._key = key
+        self._people: list[str] = []
         self._given = {original: replacement for replacement, original in originals.items()}
 
     def of(self, value: str, kind: str, mode: Mode) -> str:
@@ -143,9 +160,11 @@ class _Replacements:
             value, itertools.chain(usual, (_in_its_form(value * 4) for _ in range(_TRIES)))
         )
 
-    def generic(self, _: str, kind: str) -> str:
-        """What it is, in words."""
-        return _GENERIC[kind]
+    def generic(self, value: str, kind: str) -> str:
+        """What it is, in words; the second person of a text is another one."""
+        self._people += [value] if kind == "PERSON" and value not in self._people else []
+        is_first = kind != "PERSON" or value == self._people[0]
+        return _GENERIC[kind] if is_first else _SOMEBODY_ELSE
 
     def mask(self, value: str, _: str) -> str:
         """As many asterisks as characters, gaps kept."""
@@ -182,6 +201,8 @@ _MAKERS: dict[Mode, Callable[[_Replacements, str, str], str]] = {
 
 _random = random.SystemRandom()
 _GIVEN = ("alex", "kim", "noor", "sam", "lena", "ravi", "mina", "tom", "iris", "juan")
+_NAMES = ("Alex", "Amara", "Ben", "Carla", "Dina", "Emil", "Femi", "Greta", "Hana", "Igor", "Jonas", "Kira", "Leo", "Mara", "Nadia", "Omar", "Petra", "Quentin", "Rosa", "Samir", "Tara", "Udo", "Vera", "Wanda", "Yara", "Zeno")  # fmt: skip
+_FAMILIES = ("Abara", "Berg", "Castel", "Duval", "Ekholm", "Ferreira", "Grant", "Hale", "Ivarsen", "Jansen", "Keller", "Lindt", "Moreau", "Novak", "Okoye", "Palmer", "Quist", "Rossi", "Sato", "Tanner", "Ulrich", "Vidal", "Weber", "Yilmaz", "Zeller")  # fmt: skip
 _STREETS = ("Maple", "Harbour", "Station", "Mill", "Orchard", "Chapel", "Garden", "Bridge")
 
 
@@ -221,7 +242,21 @@ def _address(_: str) -> str:
     return f"{_number(1, 9999)} {_random.choice(_STREETS)} Street"
 
 
+def _person(value: str) -> str:
+    """A name of as many words, one or two, in the case of the original."""
+    name = _random.choice(_NAMES)
+    if len(value.split()) > 1:
+        name += " " + _random.choice(_FAMILIES)
+    return name if value != value.lower() else name.lower()
+
+
+def _place(_: str) -> str:
+    return f"{_random.choice(_STREETS)}ton"
+
+
 _SURROGATES: dict[str, Callable[[str], str]] = {
+    "PERSON": _person,
+    "PLACE": _place,
     "EMAIL": _email,
     "URL": _url,
     "PHONE": _phone,

@@ -12,9 +12,11 @@ from guardkit.decision import Decision
 from guardkit.errors import InputError
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.runtime.clock import Clock
-from guardkit.steps import ANONYMIZE
+from guardkit.steps import ANONYMIZE, REWRITE
 from guardkit.text.anonymize import Mode, editor_of, vault_of
 from guardkit.text.edit import EDITORS, Editor, shift
+from guardkit.text.rewrite import Rewriter
+from guardkit.text.rewrite import editor_of as rewriting
 from guardkit.types import Action, Edit, Guidance, Span
 from guardkit.vault import Vault
 
@@ -33,10 +35,13 @@ class Edited:
 class Editors:
     """The shipped editors and the caller's own; immutable, safe to share between threads."""
 
-    def __init__(self, policy: Policy, own: Mapping[str, Editor]) -> None:
+    def __init__(
+        self, policy: Policy, own: Mapping[str, Editor], rewriter: Rewriter | None = None
+    ) -> None:
         self._options = policy.anonymize
         self._mode = Mode(policy.anonymize.mode)
-        self._editors = {**EDITORS, ANONYMIZE: editor_of(self._mode), **own}
+        rewrite = {} if rewriter is None else {REWRITE: rewriting(rewriter)}
+        self._editors = {**EDITORS, ANONYMIZE: editor_of(self._mode), **rewrite, **own}
 
     def run(
         self, runs: Sequence[EditorRun], text: str, spans: Sequence[Span], clock: Clock

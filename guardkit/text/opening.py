@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from guardkit.artifacts import RunnerOptions, find_artifact
+from guardkit.artifacts import Artifact, RunnerOptions, find_artifact
+from guardkit.errors import ManifestError
 from guardkit.policy.rules import Policy
-from guardkit.runtime.base import OpenRunner
-from guardkit.steps import BLOCKLIST, IDENTIFIERS, PUBLIC_FIGURES
+from guardkit.runtime.base import OpenRunner, Runner
+from guardkit.steps import (
+    BLOCKLIST,
+    IDENTIFIERS,
+    PII_TAGGER,
+    PUBLIC_FIGURES,
+    REWRITER,
+    REWRITER_DECODER,
+)
 from guardkit.text.blocklist import Blocklist
 from guardkit.text.identifiers import Identifiers
 from guardkit.text.public_figures import PublicFigures
+from guardkit.text.rewrite import ModelRewriter, check_pair
 from guardkit.text.score import Scorer, TextScorer
+from guardkit.text.tagger import Tagger
 
 _SHIPPED: dict[str, Callable[[], Scorer]] = {
     IDENTIFIERS: Identifiers,
@@ -36,6 +46,52 @@ def _open_scorer(
         return Blocklist(policy.lists)
     if name in _SHIPPED:
         return _SHIPPED[name]()
-    options = policy.models.get(name, RunnerOptions())
+    return open_model(name, policy.models.get(name, RunnerOptions()), open_runner)
+
+
+def open_tagger(policy: Policy, open_runner: OpenRunner) -> Tagger:
+    """The tagger of personal data that ships with guardkit.
+
+    Raises:
+        ArtifactError: It is missing, changed, malformed, or no tagger.
+        BackendError: It cannot be run here.
+    """
+    opened = open_model(PII_TAGGER, policy.models.get(PII_TAGGER, RunnerOptions()), open_runner)
+    if not isinstance(opened, Tagger):
+        raise ManifestError(f"artifact '{PII_TAGGER}': has no kinds. Install guardkit again.")
+    return opened
+
+
+def open_rewriter(policy: Policy, open_runner: OpenRunner) -> ModelRewriter:
+    """The rewriter that ships with guardkit.
+
+    Raises:
+        ArtifactError: One of its two artifacts is missing, changed, malformed, or not made for the other.
+        BackendError: It cannot be run here.
+    """
+    options = policy.models.get(REWRITER, RunnerOptions())
+    encoder, decoder = find_artifact(REWRITER), find_artifact(REWRITER_DECODER)
+    check_pair(encoder, decoder)
+    return ModelRewriter(encoder, open_runner(encoder, options), open_runner(decoder, options))
+
+
+def open_model(name: str, options: RunnerOptions, open_runner: OpenRunner) -> TextScorer:
+    """The scorer of an artifact, as its manifest says what it does.
+
+    Raises:
+        ArtifactError: It is missing, changed, malformed, or no text model.
+        BackendError: It cannot be run here.
+    """
     artifact = find_artifact(name, path=Path(options.path) if options.path else None)
-    return TextScorer(artifact, open_runner(artifact, options), languages=options.languages)
+    return scorer_of(artifact, open_runner(artifact, options), options)
+
+
+def scorer_of(artifact: Artifact, runner: Runner, options: RunnerOptions) -> TextScorer:
+    """What reads an opened text artifact.
+
+    Raises:
+        ManifestError: It is no text model.
+    """
+    if artifact.manifest.kinds:
+        return Tagger(artifact, runner, kinds=options.kinds)
+    return TextScorer(artifact, runner, languages=options.languages)

@@ -1,7 +1,7 @@
 """Public figures by name: a list of people known the world over, matched whole, whatever case and accents.
 
 The list (`data/make_public_figures.py` makes it) leaves out names that private people have as well. A last name alone is no
-match.
+match, and neither is a name that only says in whose manner something is painted or written: "in the style of Frida Kahlo".
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from guardkit.text.normalize import Prompt
 from guardkit.types import Scored, Scores, Span
 
 _WORD = re.compile(r"[^\W_]+")
+_MANNER = re.compile(
+    r"(?:\b(?:style|manner|spirit|works?) of|\b(?:works?|art|artwork|paintings?|drawings?|photos?|photography|portraits?|poems?|novels?) by|\b(?:inspired|painted|drawn|directed|written|composed|photographed|illustrated|influenced) by|,\s*(?:art |artwork )?by|\ba la|\bhomage to)\s+(?:[\w.-]+ [\w.-]+ and )?\Z",
+    re.IGNORECASE,
+)
+_LONGEST_MANNER = 60  # characters before a name that tell whether it is somebody's manner
 Names = Mapping[str, Sequence[tuple[str, ...]]]
 """First word -> the names that begin with it, as words, longest first."""
 
@@ -38,7 +43,8 @@ class PublicFigures:
 
     def _score(self, prompt: Prompt) -> Scored:
         (category,) = self.categories
-        found = [prompt.to_original(*one) for one in _matches(prompt.text, self._names)]
+        named = _matches(prompt.text, self._names)
+        found = [prompt.to_original(*one) for one in named if not _is_manner(prompt.text, one[0])]
         spans = tuple(Span(start, end, category, 1.0, self.name, "PERSON") for start, end in found)
         return Scored(Scores({category: 1.0 if spans else 0.0}), spans)
 
@@ -72,6 +78,11 @@ def names_of(lines: Sequence[str]) -> Names:
     return {first: sorted(those, key=len, reverse=True) for first, those in names.items()}
 
 
+def figures_in(text: str, names: Names | None = None) -> Iterator[tuple[int, int]]:
+    """Where names of the list, or of another, stand in a text: half-open ranges of characters."""
+    return _matches(text, load_names() if names is None else names)
+
+
 def _matches(text: str, names: Names) -> Iterator[tuple[int, int]]:
     found = list(_WORD.finditer(text))
     words = [_plain(match.group()) for match in found]
@@ -84,6 +95,11 @@ def _matches(text: str, names: Names) -> Iterator[tuple[int, int]]:
         if length > 1 or (length == 1 and not _goes_on(text, found[at].end())):
             yield found[at].start(), found[at + length - 1].end()
         at += length or 1
+
+
+def _is_manner(text: str, start: int) -> bool:
+    """Whether a name that begins here only says whose manner is meant."""
+    return _MANNER.search(text[max(0, start - _LONGEST_MANNER) : start]) is not None
 
 
 def _goes_on(text: str, end: int) -> bool:

@@ -330,7 +330,7 @@ def _fit(model: SafetyModel, rows: Sequence[Row], work: Path, settings: Settings
         optimizer,
         lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / (steps - warmup + 1))),
     )
-    done = _resume(model, optimizer, schedule, work)
+    done = resume(model, optimizer, schedule, work)
     model.train()
     started, recent = time.monotonic(), 0.0
     for step, batch in enumerate(batches(rows, settings, epoch=0)):
@@ -348,16 +348,17 @@ def _fit(model: SafetyModel, rows: Sequence[Row], work: Path, settings: Settings
             _log.info(
                 "step %d of %d, loss %.4f, %.0f texts a second", step + 1, steps, recent, rate
             )
-            _checkpoint(step + 1, model, optimizer, schedule, work)
+            checkpoint(step + 1, model, optimizer, schedule, work)
 
 
-def _checkpoint(
+def checkpoint(
     step: int,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,
     work: Path,
 ) -> None:
+    """Keep what a run needs to go on from a step."""
     state = {
         "step": step,
         "model": model.state_dict(),
@@ -368,7 +369,7 @@ def _checkpoint(
     (work / "checkpoint.tmp").replace(work / "checkpoint.pt")
 
 
-def _resume(
+def resume(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,

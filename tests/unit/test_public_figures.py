@@ -80,3 +80,21 @@ def test_the_policy_chooses_what_becomes_of_a_public_figure(
     decision = guard.check_prompt("a portrait of Albert Einstein at ada@example.org")
     assert (decision.action, decision.text) == (action, expected)
     assert not decision.flagged
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("a painting of ada lovelace", True),
+        ("ada lovelace by the sea", True),
+        ("a man hugged by ada lovelace", True),
+        ("a city in the style of Ada Lovelace", False),
+        ("a cat, painting by ada lovelace", False),
+        ("a cat, sharp focus, by ada lovelace", False),
+        ("a cat, art by greg smith and ada lovelace, 8k", False),
+        ("inspired by ada lovelace, ada lovelace at her desk", True),
+    ],
+)
+def test_whose_manner_is_meant_is_nobody_in_the_picture(text: str, is_found: bool) -> None:
+    (scored,) = PublicFigures(names_of(["ada lovelace"])).score([normalize(text)])
+    assert bool(scored.spans) is is_found

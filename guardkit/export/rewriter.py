@@ -1,0 +1,299 @@
+"""A trained rewriter to its two artifacts: `prompt-rewriter` reads, `prompt-rewriter-decoder` writes.
+
+guardkit export prompt-rewriter --work FOLDER --data FOLDER --out exported_models
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from guardkit.artifacts import FORMAT, Artifact, Fitted, Manifest, TensorSpec, TextOptions
+from guardkit.errors import InputError
+from guardkit.export.artifact import (
+    MODEL,
+    TOKENIZER,
+    config_pbtxt,
+    file_entries,
+    write_manifest,
+    write_tokenizer,
+)
+from guardkit.export.quantize import quantize_int8, with_token_scales
+from guardkit.export.to_onnx import INPUTS, OPSET
+from guardkit.steps import REWRITER, REWRITER_DECODER
+from guardkit.text.encode import Encoder
+from guardkit.train.repairs import Draws, load_pairs
+from guardkit.train.rewriter import (
+    MAX_TOKENS,
+    Lesson,
+    RewriterModel,
+    collate,
+    lessons_of,
+    load_rewriter,
+)
+
+PIECES = "1/pieces.txt"
+_ALPHA = 0.5
+_SCALE_PAIRS = 384  # training pairs that set how int8 evens out the channels
+_SEED = 20261127
+_FEW = Draws(paradetox=1, written=1, kept=500, mended=100)
+
+
+class Reader(nn.Module):
+    """The first half: tokens to states and embedding."""
+
+    def __init__(self, model: RewriterModel) -> None:
+        super().__init__()
+        self.encoder, self.similarity = model.encoder, model.similarity
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """As `RewriterModel.encode`."""
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        mean = (states * mask).sum(1) / mask.sum(1)
+        mapped = self.similarity(mean)
+        return states, mapped / (mapped * mapped).sum(-1, keepdim=True).sqrt()
+
+
+class Attention(nn.Module):
+    """What `nn.MultiheadAttention` computes, in linear layers that can be quantized."""
+
+    def __init__(self, packed: nn.MultiheadAttention, *, is_self: bool) -> None:
+        super().__init__()
+        d, self.heads = packed.embed_dim, packed.num_heads
+        names = ("query", "key", "value") if is_self else ("asked", "keys", "values")
+        for at, name in enumerate(names):
+            layer = nn.Linear(d, d)
+            layer.weight.data.copy_(packed.in_proj_weight[at * d : (at + 1) * d])
+            layer.bias.data.copy_(packed.in_proj_bias[at * d : (at + 1) * d])
+            self.add_module(name, layer)
+        self._names = names
+        self.out = packed.out_proj
+
+    def forward(self, x: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:
+        """Attend from x [B, U, d] to memory [B, T, d]; `hidden` broadcasts to [B, heads, U, T]."""
+        q, k, v = (
+            self.get_submodule(name)(one).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for name, one in zip(self._names, (x, memory, memory), strict=True)
+        )
+        weights = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + hidden
+        return self.out((weights.softmax(-1) @ v).transpose(1, 2).flatten(-2))
+
+
+class Layer(nn.Module):
+    """One layer of `nn.TransformerDecoder`, norms first."""
+
+    def __init__(self, plain: nn.TransformerDecoderLayer) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([plain.norm1, plain.norm2, plain.norm3])
+        self.own = Attention(plain.self_attn, is_self=True)
+        self.source = Attention(plain.multihead_attn, is_self=False)
+        self.inner, self.outer = plain.linear1, plain.linear2
+
+    def forward(self, x: Tensor, states: Tensor, later: Tensor, absent: Tensor) -> Tensor:
+        """[B, U, d] to [B, U, d]."""
+        y = self.norms[0](x)
+        x = x + self.own(y, y, later)
+        x = x + self.source(self.norms[1](x), states, absent)
+        return x + self.outer(gelu(self.inner(self.norms[2](x))))
+
+
+class Writer(nn.Module):
+    """The second half: the best column of `RewriterModel.decode`'s scores, place by place."""
+
+    def __init__(self, model: RewriterModel) -> None:
+        super().__init__()
+        self.embedding, self.positions, self.place = model.embedding, model.positions, model.place
+        self.layers = nn.ModuleList([Layer(layer) for layer in model.decoder.layers])
+        self.norm, self.write = model.decoder.norm, model.write
+        self.copy_query, self.copy_key = model.query, model.key
+
+    def forward(self, states: Tensor, attention_mask: Tensor, written: Tensor, copied: Tensor) -> Tensor:  # fmt: skip
+        """Returns int64 [B, U]."""
+        index = copied.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
+        place = self.place(torch.gather(states, 1, index)) * (copied >= 0).unsqueeze(-1).float()
+        x = self.embedding(written) + place + self.positions[: written.shape[1]]
+        steps = torch.arange(written.shape[1])
+        later = (steps[None, :] > steps[:, None]).float() * -1e4
+        absent = (1 - attention_mask[:, None, None, :].float()) * -1e4
+        for layer in self.layers:
+            x = layer(x, states, later, absent)
+        h = self.norm(x)
+        copy = self.copy_query(h) @ self.copy_key(states).transpose(1, 2)
+        copy = copy / states.shape[-1] ** 0.5 + absent[:, 0]
+        return torch.cat([self.write(h), copy], dim=-1).argmax(-1)
+
+
+def export_rewriter(work: Path, data: Path, written: Path, out: Path, *, version: str) -> Artifact:
+    """Write both artifacts from a training's folder.
+
+    Args:
+        work: What `guardkit train prompt-rewriter` left.
+        data: The shared data.
+        written: `data/written/repairs`.
+        out: The folder that holds artifacts.
+        version: Version of both.
+
+    Returns:
+        The encoder's artifact.
+
+    Raises:
+        InputError: `work` holds no trained model.
+    """
+    if not (work / "model.safetensors").is_file():
+        raise InputError(f"{work}: no model.safetensors. Run guardkit train prompt-rewriter first.")
+    model = load_rewriter(work)
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    encoder = Encoder(tokenizer.to_str().encode(), max_tokens=MAX_TOKENS, overlap=8)
+    pairs = load_pairs(data, written, draws=_FEW, seed=_SEED)[:_SCALE_PAIRS]
+    lessons = lessons_of(pairs, encoder)
+    reader, writer = Reader(model).eval(), Writer(model).eval()
+    folder = out / REWRITER
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    write_tokenizer(tokenizer, folder / TOKENIZER)
+    _write_pieces(model.pieces.tolist(), tokenizer, folder / PIECES)
+    _quantized(reader, _reading(lessons), ("states", "embedding"), INPUTS, folder / MODEL)
+    artifact = _reader_manifest(folder, version, model)
+    inputs = ("states", "attention_mask", "written", "copied")
+    decoder = out / REWRITER_DECODER
+    (decoder / "1").mkdir(parents=True, exist_ok=True)
+    _quantized(writer, _writing(model, lessons), ("best",), inputs, decoder / MODEL)
+    _writer_manifest(decoder, version, artifact)
+    return artifact
+
+
+def _quantized(
+    model: nn.Module,
+    batches: Iterator[tuple[Tensor, ...]],
+    outputs: Sequence[str],
+    inputs: Sequence[str],
+    out: Path,
+) -> None:
+    kept = list(batches)
+    rewritten = with_token_scales(model, kept, alpha=_ALPHA)
+    with tempfile.TemporaryDirectory() as scratch:
+        graph = Path(scratch) / "rewritten.onnx"
+        export_graph(rewritten, kept[0], inputs, outputs, graph)
+        quantize_int8(graph, out)
+
+
+_AXES = {
+    "input_ids": {0: "windows", 1: "tokens"},
+    "attention_mask": {0: "windows", 1: "tokens"},
+    "states": {0: "windows", 1: "tokens"},
+    "embedding": {0: "windows"},
+    "written": {0: "windows", 1: "pieces"},
+    "copied": {0: "windows", 1: "pieces"},
+    "best": {0: "windows", 1: "pieces"},
+}
+
+
+def export_graph(
+    model: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    path: Path,
+) -> None:
+    """Write one half as an fp32 graph."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        torch.onnx.export(
+            model.eval(),
+            example,
+            str(path),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: _AXES[name] for name in (*inputs, *outputs)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    onnx.checker.check_model(str(path))
+
+
+def _reading(lessons: Sequence[Lesson]) -> Iterator[tuple[Tensor, ...]]:
+    for at in range(0, len(lessons), 8):
+        batch = collate(lessons[at : at + 8], _Everything())
+        yield batch.input_ids, batch.attention_mask
+
+
+def _writing(model: RewriterModel, lessons: Sequence[Lesson]) -> Iterator[tuple[Tensor, ...]]:
+    columns = {token: at for at, token in enumerate(model.pieces.tolist())}
+    known = [one for one in lessons if all(t in columns or p >= 0 for t, p in zip(one.target, one.copied, strict=True))]  # fmt: skip
+    for at in range(0, len(known), 8):
+        batch = collate(known[at : at + 8], columns)
+        with torch.no_grad():
+            states, _ = model.encode(batch.input_ids, batch.attention_mask)
+        yield states, batch.attention_mask, batch.written, batch.copied
+
+
+class _Everything(dict[int, int]):
+    """Columns where nobody asks which."""
+
+    def __missing__(self, _: int) -> int:
+        return 0
+
+
+def _write_pieces(pieces: Sequence[int], tokenizer: Tokenizer, path: Path) -> None:
+    path.write_text("".join(f"{token} {tokenizer.id_to_token(token)}\n" for token in pieces))
+
+
+def _spec(name: str, dtype: str, *shape: int | str) -> TensorSpec:
+    return TensorSpec(name, dtype, shape)
+
+
+def _reader_manifest(folder: Path, version: str, model: RewriterModel) -> Artifact:
+    hidden = model.similarity.out_features
+    manifest = Manifest(
+        format=FORMAT,
+        name=REWRITER,
+        version=version,
+        task="text-rewriting",
+        precision="int8",
+        licence="Apache-2.0",
+        categories=(),
+        calibration={},
+        inputs=tuple(_spec(name, "int64", "windows", "tokens") for name in INPUTS),
+        outputs=(
+            _spec("states", "float32", "windows", "tokens", hidden),
+            _spec("embedding", "float32", "windows", hidden),
+        ),
+        files=file_entries(folder, [MODEL, TOKENIZER, PIECES]),
+        text=TextOptions(max_tokens=MAX_TOKENS, overlap=8),
+    )
+    (folder / "config.pbtxt").write_text(config_pbtxt(manifest))
+    return write_manifest(folder, manifest)
+
+
+def _writer_manifest(folder: Path, version: str, reader: Artifact) -> Artifact:
+    hidden = reader.manifest.outputs[0].shape[-1]
+    manifest = Manifest(
+        format=FORMAT,
+        name=REWRITER_DECODER,
+        version=version,
+        task="text-writing",
+        precision="int8",
+        licence="Apache-2.0",
+        categories=(),
+        calibration={},
+        inputs=(
+            _spec("states", "float32", "windows", "tokens", hidden),
+            _spec("attention_mask", "int64", "windows", "tokens"),
+            _spec("written", "int64", "windows", "pieces"),
+            _spec("copied", "int64", "windows", "pieces"),
+        ),
+        outputs=(_spec("best", "int64", "windows", "pieces"),),
+        files=file_entries(folder, [MODEL]),
+        fitted=Fitted(reader.manifest.id, reader.manifest.scores_digest, {}),
+    )
+    (folder / "config.pbtxt").write_text(config_pbtxt(manifest))
+    return write_manifest(folder, manifest)

@@ -1,0 +1,355 @@
+"""A text to one that may pass: `prompt-rewriter`, and the protocol by which anybody's model can stand in for it.
+
+    encode   source -> states, embedding                      once
+    decode   states, what is written so far -> what is next   a few times
+
+The decoder mostly copies. So each of its runs is given the rest of the source as a guess, and all that it would
+have copied one by one is taken at once ("aggressive decoding", Sun et al. 2021, arXiv 2106.04970): the outcome is
+that of greedy decoding, at a run an edit instead of a run a word. What is copied keeps its case and spaces.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from guardkit.artifacts import Artifact
+from guardkit.errors import ManifestError
+from guardkit.runtime.base import Arrays, Runner
+from guardkit.steps import REWRITE
+from guardkit.text.encode import Encoder
+from guardkit.text.normalize import Prompt, normalize
+from guardkit.types import Edit
+
+START, END, NOWHERE = 0, 1, -1  # as in training
+LEAST_SIMILARITY = 0.6
+"""Cosine of the embeddings of a text and its rewriting, below which the meaning counts as lost."""
+_MOST_PIECES = 95
+_MOST_RUNS = 24  # edits of one passage; a text that needs more is given up
+
+
+class Rewriter(Protocol):
+    """Makes a text harmless. `Guard` takes one of your own."""
+
+    def rewrite(self, text: str) -> str | None:
+        """The text made harmless; itself when nothing is wrong; None when it cannot be."""
+        ...
+
+
+# --- the shipped model ----------------------------------------------------------------------------------
+
+
+class ModelRewriter:
+    """The opened artifacts `prompt-rewriter` and `prompt-rewriter-decoder`; safe to share between threads."""
+
+    def __init__(self, artifact: Artifact, encoder: Runner, decoder: Runner) -> None:
+        """Put a tokenizer before the two runners.
+
+        Raises:
+            ManifestError: The artifact does not read text, or lists no pieces.
+        """
+        self.manifest = artifact.manifest
+        self._encoder, self._decoder = encoder, decoder
+        self._tokens = Encoder.of(artifact)
+        self._pieces = _read_pieces(artifact)
+        self._columns = {token: at for at, (token, _) in enumerate(self._pieces)}
+
+    def rewrite(self, text: str) -> str | None:
+        """Rewrite a text of any length, a passage at a time.
+
+        Returns:
+            None: the model went on without end, or the meaning is lost (`LEAST_SIMILARITY`).
+
+        Raises:
+            RunError: A graph failed.
+        """
+        rewritten = [self._passage(one) for one in passages(text)]
+        known = [one for one in rewritten if one is not None]
+        return "".join(known) if len(known) == len(rewritten) else None
+
+    def _passage(self, text: str) -> str | None:
+        prompt = normalize(text, words=self._tokens.words())
+        if not prompt.text.strip():
+            return text
+        source = self._read(prompt)
+        if source is None:
+            return None
+        items = self._decode(source)
+        if items is None:
+            return None
+        rewritten = _spelled(text, source, items, [piece for _, piece in self._pieces])
+        if rewritten == text:
+            return text
+        again = self._read(normalize(rewritten, words=self._tokens.words()))
+        if again is None or float(source.embedding @ again.embedding) < LEAST_SIMILARITY:
+            return None
+        return rewritten
+
+    def _read(self, prompt: Prompt) -> _Source | None:
+        windows = self._tokens.encode([prompt.text])
+        if len(windows.texts) != 1:
+            return None
+        outputs = self._encoder.run(windows.inputs)
+        ranges = tuple(
+            prompt.to_original(int(start), int(end)) if end > start else (0, 0)
+            for start, end in windows.offsets[0]
+        )
+        ids = tuple(windows.inputs["input_ids"][0].tolist())
+        tokens = tuple(windows.encodings[0].tokens)
+        return _Source(ids, tokens, ranges, outputs["states"], outputs["embedding"][0])
+
+    def _decode(self, source: _Source) -> list[_Item] | None:
+        """What to write, item by item; None when it does not come to an end."""
+        items: list[_Item] = []
+        for _ in range(_MOST_RUNS):
+            guess = _rest_of(source, items)
+            best = self._next(source, [*items, *guess])
+            taken = len(items)
+            for item in [*guess, None]:
+                found = _item(int(best[taken]), len(self._pieces))
+                if found.column == END:
+                    return items
+                items.append(found)
+                taken += 1
+                if found != item or taken > _MOST_PIECES:
+                    break
+            if len(items) > _MOST_PIECES:
+                return None
+        return None
+
+    def _next(self, source: _Source, items: Sequence[_Item]) -> NDArray[np.int64]:
+        """The best continuation after the start and after each item: int64 [items + 1]."""
+        items = items[:_MOST_PIECES]
+        written = [START, *(self._column(source, item) for item in items)]
+        inputs: Arrays = {
+            "states": source.states,
+            "attention_mask": np.ones((1, len(source.ids)), np.int64),
+            "written": np.array([written], np.int64),
+            "copied": np.array([[NOWHERE, *(item.place for item in items)]], np.int64),
+        }
+        best: NDArray[np.int64] = self._decoder.run(inputs)["best"][0]
+        return best
+
+    def _column(self, source: _Source, item: _Item) -> int:
+        if item.place == NOWHERE:
+            return item.column
+        return self._columns.get(source.ids[item.place], END)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A passage as the model reads it."""
+
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    ranges: tuple[tuple[int, int], ...]
+    """One a token: characters of the passage."""
+    states: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One piece of a rewriting: written from the vocabulary, or copied from a place of the source."""
+
+    column: int
+    place: int = NOWHERE
+
+
+def _item(best: int, vocabulary: int) -> _Item:
+    return _Item(best) if best < vocabulary else _Item(START, best - vocabulary)
+
+
+def _rest_of(source: _Source, items: Sequence[_Item]) -> list[_Item]:
+    """The guess: the source goes on after what was copied last."""
+    places = [item.place for item in items if item.place != NOWHERE]
+    first = places[-1] + 1 if places else 1
+    room = _MOST_PIECES - len(items)
+    return [_Item(START, place) for place in range(first, len(source.ids) - 1)][:room]
+
+
+def _read_pieces(artifact: Artifact) -> list[tuple[int, str]]:
+    """(token id, piece) of the vocabulary of written pieces."""
+    lines = artifact.read("1/pieces.txt").decode().splitlines()
+    return [(int(token), piece) for token, _, piece in (line.partition(" ") for line in lines)]
+
+
+# --- passages and spelling --------------------------------------------------------------------------------
+
+_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?\n]+\s*|\Z)")
+_PASSAGE = 300  # characters: about 75 tokens
+_CLOSING = frozenset(".,!?;:)]}%'’")
+_OPENING = ("(", "[", "{", "'", "’", "-", "/", "#", "$", "@")
+
+
+def passages(text: str) -> list[str]:
+    """Sentences, joined as long as they fit one run; together they are the text.
+
+    >>> passages("One. Two.")
+    ['One. Two.']
+    """
+    parts: list[str] = []
+    for sentence in _SENTENCE.findall(text):
+        if parts and len(parts[-1]) + len(sentence) <= _PASSAGE:
+            parts[-1] += sentence
+        elif sentence:
+            parts.append(sentence)
+    return parts
+
+
+def _spelled(text: str, source: _Source, items: Sequence[_Item], pieces: Sequence[str]) -> str:
+    """Items as text: copied ones as they stand in the source, written ones in its manner."""
+    out, last = "", NOWHERE
+    for item in items:
+        if item.place == NOWHERE:
+            out = _with(out, pieces[item.column])
+        else:
+            start, end = source.ranges[item.place]
+            if last != NOWHERE and item.place == last + 1:
+                out += text[source.ranges[last][1] : start]
+            elif out and (start == 0 or text[start - 1].isspace()) and not out[-1].isspace():
+                out += " "
+            elif not out and item.place == 1:
+                out += text[:start]
+            out += text[start:end]
+        last = item.place
+    if last == len(source.ids) - 2:
+        out += text[source.ranges[last][1] :]
+    return _in_the_manner_of(text, out)
+
+
+def _with(out: str, piece: str) -> str:
+    if piece.startswith("##"):
+        return out + piece[2:]
+    glued = not out or out.endswith((" ", "\n", *_OPENING)) or piece[0] in _CLOSING
+    return out + ("" if glued else " ") + piece
+
+
+def _in_the_manner_of(text: str, out: str) -> str:
+    """A capital first where the text had one, and capitals throughout where it had no other letters."""
+    if text.isupper():
+        return out.upper()
+    out = out if text[:1].isspace() else out.lstrip()
+    if text.lstrip()[:1].isupper() and out[:1].islower():
+        return out[0].upper() + out[1:]
+    return out
+
+
+# --- what changed ------------------------------------------------------------------------------------------
+
+_UNIT = re.compile(r"\w+|\s+|[^\w\s]")
+
+
+def edits_between(before: str, after: str) -> tuple[Edit, ...]:
+    """The changes from one text to another, word by word, each where it stands in the first.
+
+    >>> [(one.start, one.end, one.replacement) for one in edits_between("a b c", "a x c")]
+    [(2, 3, 'x')]
+    """
+    old, new = _UNIT.findall(before), _UNIT.findall(after)
+    starts = [0]
+    for unit in old:
+        starts.append(starts[-1] + len(unit))
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    return tuple(
+        Edit(REWRITE, starts[first], starts[last], "".join(new[begin:end]))
+        for kind, first, last, begin, end in matcher.get_opcodes()
+        if kind != "equal"
+    )
+
+
+# --- anybody's language model -------------------------------------------------------------------------------
+
+_ASK = """Rewrite the text between the lines so that it is harmless, changing as little as possible. Replace the unsafe \
+element itself by a harmless one that fits; add no disclaimer. Answer with one JSON object and nothing else:
+{"label": "safe" | "rewritten" | "refused", "text": "...", "explanation": "at most 20 words"}
+"safe": nothing is wrong with it, text is the text as it is. "refused": it cannot be made harmless, text is "".
+----
+%s
+----"""
+
+
+class Answer(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a language model has to answer."""
+
+    label: Literal["safe", "rewritten", "refused"]
+    text: str
+    explanation: Annotated[str, Meta(max_length=400)] = ""
+
+
+class LanguageModelRewriter:
+    """A language model of your own as a rewriter; what it answers is checked, and scored like any text.
+
+    >>> model = LanguageModelRewriter(lambda ask: '{"label": "rewritten", "text": "a calm person"}')
+    >>> model.rewrite("a mad person")
+    'a calm person'
+    """
+
+    def __init__(self, ask: Callable[[str], str]) -> None:
+        """Use a model.
+
+        Args:
+            ask: Instructions with the text in them to the model's answer.
+        """
+        self._ask = ask
+
+    def rewrite(self, text: str) -> str | None:
+        """Rewrite with the model; None when it refuses, or answers anything but the JSON it was asked for.
+
+        An answer that cannot be read is never "safe".
+        """
+        answer = read_answer(self._ask(_ASK % text))
+        if answer is None or answer.label == "refused":
+            return None
+        if answer.label == "safe":
+            return text
+        return answer.text.strip() or None
+
+
+def read_answer(answer: object) -> Answer | None:
+    """The one JSON object of an answer; None when there is none, or it is another.
+
+    >>> read_answer('Sure! {"label": "safe", "text": ""}') is None
+    True
+    """
+    if not isinstance(answer, str):
+        return None
+    try:
+        return msgspec.json.decode(answer.strip(), type=Answer)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+
+
+def editor_of(
+    rewriter: Rewriter,
+) -> Callable[[str, Sequence[object]], tuple[str, tuple[Edit, ...]]]:
+    """The editor `rewrite`: nothing is edited where the rewriter gives up or finds nothing wrong."""
+
+    def edit(text: str, _: Sequence[object]) -> tuple[str, tuple[Edit, ...]]:
+        rewritten = rewriter.rewrite(text)
+        if rewritten is None or not rewritten.strip():
+            return text, ()
+        return rewritten, edits_between(text, rewritten)
+
+    return edit
+
+
+def check_pair(encoder: Artifact, decoder: Artifact) -> None:
+    """Refuse a decoder that was not made for the encoder.
+
+    Raises:
+        ManifestError: It was not.
+    """
+    fitted = decoder.manifest.fitted
+    if fitted is None or fitted.scores_digest != encoder.manifest.scores_digest:
+        raise ManifestError(
+            f"{decoder.path}: was not made for {encoder.manifest.id}. Install both from one release."
+        )

@@ -1,0 +1,148 @@
+"""Pairs of a text and what it should become: what `prompt-rewriter` learns from.
+
+    paradetox   toxic sentences and neutral ones that people wrote for them
+    written     `data/written/repairs`: risky image prompts and harmless ones, slots filled anew for every row
+    kept        captions, prompts and the neutral sentences themselves, which stay as they are
+    mended      harmless texts with words thrown in or left out, to be put right: more practice in grammar
+
+`paradetox/dev` and a tenth of the written pairs (by hash) are the `valid` split.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from guardkit.errors import InputError
+from guardkit.train.vary import fill, mistype
+
+Rng = np.random.Generator
+_VALID_SHARE = 0.1
+_LONGEST = 400  # characters; longer pairs teach little and cost much
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A text and what it should become."""
+
+    source: str
+    target: str
+    category: str = ""
+    """Of a written pair: what is wrong with it; `keep`: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """How often each source is read."""
+
+    paradetox: int = 2
+    """Times."""
+    written: int = 8
+    """Times; slots and case differ each time."""
+    kept: int = 9_000
+    mended: int = 9_000
+
+
+def load_pairs(data: Path, written: Path, *, draws: Draws, seed: int) -> list[Pair]:
+    """Every training pair, shuffled.
+
+    Args:
+        data: The shared data: `rewrite/paradetox` and `text/unified.parquet`.
+        written: `data/written/repairs`.
+        draws: How much of each source.
+        seed: Of all that is drawn.
+
+    Raises:
+        InputError: A folder holds nothing to read, or a line has another form.
+    """
+    rng = np.random.default_rng(seed)
+    detox = list(paradetox(data, "train"))
+    pairs = [_recased(pair, rng) for _ in range(draws.paradetox) for pair in detox]
+    own = list(written_pairs(written, split="train"))
+    pairs += [_varied(pair, rng) for _ in range(draws.written) for pair in own]
+    harmless = [*_harmless(data), *(pair.target for pair in detox)]
+    picks = rng.permutation(len(harmless))
+    kept, mended = picks[: draws.kept], picks[draws.kept : draws.kept + draws.mended]
+    rude = [pair.source.split() for pair in detox]
+    pairs += [_recased(Pair(harmless[at], harmless[at], "keep"), rng) for at in kept]
+    pairs += [_broken(harmless[at], rude[int(rng.integers(len(rude)))], rng) for at in mended]
+    pairs = [pair for pair in pairs if max(len(pair.source), len(pair.target)) <= _LONGEST]
+    return [pairs[at] for at in rng.permutation(len(pairs))]
+
+
+def paradetox(data: Path, name: str) -> Iterator[Pair]:
+    """`train` or `dev` of ParaDetox."""
+    file = data / "rewrite" / "paradetox" / f"{name}.csv.gz"
+    with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            yield Pair(row["toxic"], row["neutral"])
+
+
+def written_pairs(folder: Path, *, split: str) -> Iterator[Pair]:
+    """Pairs of one split, `train` or `valid`; in `valid` every slot is filled, the same way each time.
+
+    Raises:
+        InputError: There are none, or a line is not `category | text => text`.
+    """
+    paths = sorted(folder.glob("*.txt"))
+    if not paths:
+        raise InputError(f"{folder}: no *.txt in it. Expected the written pairs.")
+    for path in paths:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            category, bar, texts = line.partition(" | ")
+            source, arrow, target = texts.partition(" => ")
+            if not bar or not arrow:
+                raise InputError(f"{path}:{number}: expected 'category | text => text'.")
+            key = int(hashlib.sha256(line.encode()).hexdigest()[:8], 16)
+            is_valid = key % 1000 < 1000 * _VALID_SHARE
+            if is_valid is not (split == "valid"):
+                continue
+            pair = Pair(source, target, category)
+            yield _filled(pair, np.random.default_rng(key)) if is_valid else pair
+
+
+def _filled(pair: Pair, rng: Rng) -> Pair:
+    """Both sides with the same fillers."""
+    source, target = fill(f"{pair.source}\0{pair.target}", rng).split("\0")
+    return Pair(source, target, pair.category)
+
+
+def _varied(pair: Pair, rng: Rng) -> Pair:
+    filled = _recased(_filled(pair, rng), rng)
+    if pair.category != "keep" and rng.random() < 0.1:
+        return Pair(mistype(filled.source, rng), filled.target, filled.category)
+    return filled
+
+
+def _recased(pair: Pair, rng: Rng) -> Pair:
+    return pair if rng.random() < 0.7 else Pair(pair.source.lower(), pair.target.lower(), pair.category)  # fmt: skip
+
+
+def _harmless(data: Path) -> list[str]:
+    table = pq.read_table(data / "text" / "unified.parquet", columns=["text", "source", "split"])
+    sources = ("coco_captions", "diffusiondb_benign", "benign_prompts")
+    return [
+        row["text"]
+        for row in table.to_pylist()
+        if row["source"] in sources and row["split"] == "train"
+    ]
+
+
+def _broken(text: str, rude: list[str], rng: Rng) -> Pair:
+    """Words of a rude sentence thrown in, or words left out twice: the way back is the lesson."""
+    words = text.split()
+    for _ in range(int(rng.integers(1, 4))):
+        at = int(rng.integers(len(words) + 1))
+        if rng.random() < 0.6:
+            start = int(rng.integers(len(rude)))
+            words[at:at] = rude[start : start + int(rng.integers(1, 3))]
+        elif words and at < len(words):
+            words.insert(at, words[at])
+    return Pair(" ".join(words), text)

@@ -1,0 +1,348 @@
+"""Train `prompt-rewriter`: MiniLM reads a text, a shallow decoder copies from it or writes something else.
+
+    guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER               # all: 70k pairs
+    guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER --share 0.02  # a look
+
+Model: s = encoder(source) [B, T, d]
+       x_u = E[y_{u-1}] + A s_{p_{u-1}} + P[u]     what was written last, and where in the source it was copied from
+       h = decoder(x, s) [B, U, d]                  two layers, causal
+       scores_u = [G h_u ; (Q h_u) . (K s) / sqrt d]  [V + T]: write piece v of a small vocabulary, or copy position t
+       similarity: e = L mean_t s_t, |e| = 1, is the sentence embedding of the base encoder, which stays able to
+       say how far a text moved
+Loss:  CE(scores_u, what the pair's alignment does at u) + 1 - cos(e, the base encoder's embedding)
+
+An alignment (difflib, on pieces) says which target pieces are copied, and from where; so a run of copied words is
+one easy decision a word, and their spelling, case and spaces are the source's own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.functional import normalize as unit
+from transformers import AutoConfig, AutoModel
+
+from guardkit.text.encode import Encoder
+from guardkit.text.normalize import normalize
+from guardkit.train.classifier import ClippedGelu, checkpoint, read_tokenizer, resume
+from guardkit.train.repairs import Draws, Pair, load_pairs
+
+_log = logging.getLogger(__name__)
+
+MAX_TOKENS = 96
+LONGEST = 96
+"""Pieces of a rewritten text, at most."""
+NOWHERE = -1
+"""Source position of a piece that was not copied."""
+START, END = 0, 1
+"""Places of the two in the vocabulary of written pieces; END is what ends a text."""
+_NOTHING = -100  # what cross_entropy leaves out
+_LAYERS, _HEADS, _INNER = 2, 6, 1024
+_TEACH_EVERY = (
+    4  # rows of a batch whose embedding is asked of the base encoder: a third of the cost otherwise
+)
+_RAREST = 2
+"""A piece that was written less often than this in training stays out of the vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewriterSettings:
+    """What one training run is made of."""
+
+    draws: Draws = field(default_factory=Draws)
+    batch: int = 32
+    encoder_rate: float = 8e-5
+    decoder_rate: float = 6e-4
+    warmup: float = 0.04
+    decay: float = 0.01
+    similarity_weight: float = 0.5
+    seed: int = 20261126
+    threads: int = 1
+    checkpoint_steps: int = 200
+
+
+class RewriterModel(nn.Module):
+    """An encoder, a decoder that copies, and a sentence embedding."""
+
+    def __init__(self, encoder: nn.Module, hidden: int, pieces: Tensor) -> None:
+        super().__init__()
+        for layer in encoder.encoder.layer:
+            layer.intermediate.intermediate_act_fn = ClippedGelu()
+        self.encoder = encoder
+        self.register_buffer("pieces", pieces)  # [V] token ids
+        self.embedding = nn.Embedding(len(pieces), hidden)
+        self.positions = nn.Parameter(torch.randn(LONGEST + 1, hidden) * 0.02)
+        self.place = nn.Linear(hidden, hidden)
+        layer = nn.TransformerDecoderLayer(
+            hidden,
+            _HEADS,
+            _INNER,
+            dropout=0.1,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.decoder = nn.TransformerDecoder(layer, _LAYERS, nn.LayerNorm(hidden))
+        self.write = nn.Linear(hidden, len(pieces))
+        self.query = nn.Linear(hidden, hidden)
+        self.key = nn.Linear(hidden, hidden)
+        self.similarity = nn.Linear(hidden, hidden)
+        with torch.no_grad():
+            table = encoder.embeddings.word_embeddings.weight[pieces]
+            self.embedding.weight.copy_(table)
+            self.write.weight.copy_(table)
+            self.similarity.weight.copy_(torch.eye(hidden))
+            self.similarity.bias.zero_()
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Read tokens int64 [B, T]: returns states [B, T, d] and embedding [B, d]."""
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
+        mask = attention_mask.unsqueeze(-1).to(states.dtype)
+        mean = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return states, unit(self.similarity(mean), dim=-1)
+
+    def decode(
+        self, states: Tensor, attention_mask: Tensor, written: Tensor, copied: Tensor
+    ) -> Tensor:
+        """Score what comes next, at every place of a target so far.
+
+        Args:
+            states: f32 [B, T, d].
+            attention_mask: int64 [B, T].
+            written: int64 [B, U], places in `pieces`, START first.
+            copied: int64 [B, U], source positions, NOWHERE for what was not copied.
+
+        Returns:
+            f32 [B, U, V + T].
+        """
+        hidden = states.shape[-1]
+        index = copied.clamp(min=0).unsqueeze(-1).expand(-1, -1, hidden)
+        place = self.place(torch.gather(states, 1, index)) * (copied >= 0).unsqueeze(-1)
+        length = written.shape[1]
+        x = self.embedding(written) + place + self.positions[:length]
+        later = torch.ones(length, length, dtype=torch.bool).triu(1)
+        absent = attention_mask == 0
+        h = self.decoder(x, states, tgt_mask=later, memory_key_padding_mask=absent)
+        copy = self.query(h) @ self.key(states).transpose(1, 2) / hidden**0.5
+        copy = copy.masked_fill(absent.unsqueeze(1), -1e4)
+        return torch.cat([self.write(h), copy], dim=-1)
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One encoded pair."""
+
+    source: tuple[int, ...]
+    """Token ids, special tokens included."""
+    target: tuple[int, ...]
+    """Token ids, without special tokens."""
+    copied: tuple[int, ...]
+    """One a target piece: the source position it is copied from, or NOWHERE."""
+
+
+def lessons_of(pairs: Sequence[Pair], encoder: Encoder) -> list[Lesson]:
+    """Tokenize pairs with the SDK's own functions and align them; those too long are left out."""
+    lessons = list[Lesson]()
+    for pair in pairs:
+        source, target = _ids(pair.source, encoder), _ids(pair.target, encoder)[1:-1]
+        if len(source) <= MAX_TOKENS and 0 < len(target) < LONGEST:
+            lessons.append(Lesson(source, target, _aligned(source, target)))
+    return lessons
+
+
+def _ids(text: str, encoder: Encoder) -> tuple[int, ...]:
+    windows = encoder.encode([normalize(text, words=encoder.words()).text])
+    return tuple(windows.inputs["input_ids"][0].tolist())
+
+
+def _aligned(source: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
+    copied = [NOWHERE] * len(target)
+    matcher = difflib.SequenceMatcher(None, source, target, autojunk=False)
+    for block in matcher.get_matching_blocks():
+        for offset in range(block.size):
+            copied[block.b + offset] = block.a + offset
+    return tuple(copied)
+
+
+def vocabulary_of(lessons: Sequence[Lesson]) -> list[int]:
+    """Token ids that are written rather than copied, START and END ([CLS], [SEP]) first."""
+    counts = Counter(
+        token
+        for lesson in lessons
+        for token, place in zip(lesson.target, lesson.copied, strict=True)
+        if place == NOWHERE
+    )
+    first = [lessons[0].source[0], lessons[0].source[-1]]
+    return first + sorted(t for t, count in counts.items() if count >= _RAREST and t not in first)
+
+
+@dataclass(frozen=True, slots=True)
+class RewriterBatch:
+    """One padded batch; see `RewriterModel.decode`."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    written: Tensor
+    copied: Tensor
+    wanted: Tensor
+    """int64 [B, U]: column of the scores; -100 where nothing is."""
+
+
+def collate(lessons: Sequence[Lesson], columns: dict[int, int]) -> RewriterBatch:
+    """One padded batch.
+
+    Args:
+        lessons: Its pairs.
+        columns: Token id -> its place in the vocabulary of written pieces.
+    """
+    rows, width = len(lessons), max(len(one.source) for one in lessons)
+    length = max(len(one.target) for one in lessons) + 1
+    ids, mask = torch.zeros(rows, width, dtype=torch.int64), torch.zeros(rows, width, dtype=torch.int64)  # fmt: skip
+    written = torch.full((rows, length), START)
+    copied = torch.full((rows, length), NOWHERE)
+    wanted = torch.full((rows, length), _NOTHING)
+    for row, one in enumerate(lessons):
+        ids[row, : len(one.source)] = torch.tensor(one.source)
+        mask[row, : len(one.source)] = 1
+        for at, (token, place) in enumerate(zip(one.target, one.copied, strict=True)):
+            wanted[row, at] = columns[token] if place == NOWHERE else len(columns) + place
+            written[row, at + 1] = columns.get(token, END)
+            copied[row, at + 1] = place
+        wanted[row, len(one.target)] = END
+    return RewriterBatch(ids, mask, written, copied, wanted)
+
+
+# --- loss and loop --------------------------------------------------------------------------------
+
+
+def train_rewriter(
+    base: str, data: Path, written: Path, work: Path, settings: RewriterSettings
+) -> None:
+    """Train on pairs and leave the model in `work`.
+
+    Args:
+        base: A local folder or a hub name of a BERT sentence encoder.
+        data: The shared data.
+        written: `data/written/repairs`.
+        work: Checkpoints and the result go here.
+        settings: What the run is made of.
+    """
+    torch.manual_seed(settings.seed)
+    torch.set_num_threads(settings.threads)
+    work.mkdir(parents=True, exist_ok=True)
+    tokenizer_json = read_tokenizer(base)
+    (work / "tokenizer.json").write_bytes(tokenizer_json)
+    encoder = Encoder(tokenizer_json, max_tokens=MAX_TOKENS + 1, overlap=8)
+    pairs = load_pairs(data, written, draws=settings.draws, seed=settings.seed)
+    lessons = lessons_of(pairs, encoder)
+    pieces = vocabulary_of(lessons)
+    columns = {token: at for at, token in enumerate(pieces)}
+    lessons = [one for one in lessons if _is_writable(one, columns)]
+    bert = AutoModel.from_pretrained(base, add_pooling_layer=False)
+    model = RewriterModel(bert, bert.config.hidden_size, torch.tensor(pieces))
+    teacher = AutoModel.from_pretrained(base, add_pooling_layer=False).eval()
+    _log.info("%d pairs, %d written pieces", len(lessons), len(pieces))
+    _fit(model, teacher, lessons, columns, work, settings)
+    save_file(model.state_dict(), work / "model.safetensors")
+    bert.config.save_pretrained(work)
+    about = {"settings": asdict(settings), "pairs": len(lessons), "pieces": len(pieces)}
+    (work / "trained.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def load_rewriter(work: Path) -> RewriterModel:
+    """The model that `train_rewriter` left in a folder, ready to rewrite."""
+    config, state = AutoConfig.from_pretrained(work), load_file(work / "model.safetensors")
+    bert = AutoModel.from_config(config, add_pooling_layer=False)
+    model = RewriterModel(bert, config.hidden_size, state["pieces"])
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _is_writable(lesson: Lesson, columns: dict[int, int]) -> bool:
+    return all(
+        place != NOWHERE or token in columns
+        for token, place in zip(lesson.target, lesson.copied, strict=True)
+    )
+
+
+def loss_of(
+    model: RewriterModel, teacher: nn.Module, batch: RewriterBatch, settings: RewriterSettings
+) -> Tensor:
+    """The training loss of one batch (formula: top of this file)."""
+    states, embedding = model.encode(batch.input_ids, batch.attention_mask)
+    scores = model.decode(states, batch.attention_mask, batch.written, batch.copied)
+    edits = cross_entropy(scores.flatten(0, 1), batch.wanted.flatten(), ignore_index=_NOTHING)
+    some = slice(0, None, _TEACH_EVERY)
+    ids, mask = batch.input_ids[some], batch.attention_mask[some]
+    with torch.no_grad():
+        known = teacher(input_ids=ids, attention_mask=mask)[0] * mask.unsqueeze(-1)
+        wanted = unit(known.sum(1), dim=-1)
+    return edits + settings.similarity_weight * (1 - (embedding[some] * wanted).sum(-1)).mean()
+
+
+def _batches(
+    lessons: Sequence[Lesson], columns: dict[int, int], settings: RewriterSettings
+) -> Iterator[RewriterBatch]:
+    rng = np.random.default_rng(settings.seed)
+    order = np.argsort([len(one.source) + rng.random() * 6 for one in lessons])
+    groups = [order[at : at + settings.batch] for at in range(0, len(order), settings.batch)]
+    for group in rng.permutation(len(groups)):
+        yield collate([lessons[row] for row in groups[group]], columns)
+
+
+def _fit(
+    model: RewriterModel,
+    teacher: nn.Module,
+    lessons: Sequence[Lesson],
+    columns: dict[int, int],
+    work: Path,
+    settings: RewriterSettings,
+) -> None:
+    steps = -(-len(lessons) // settings.batch)
+    own = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(model.encoder.parameters()), "lr": settings.encoder_rate},
+            {"params": own, "lr": settings.decoder_rate},
+        ],
+        weight_decay=settings.decay,
+    )
+    warmup = max(1, int(steps * settings.warmup))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / (steps - warmup + 1))),
+    )
+    done = resume(model, optimizer, schedule, work)
+    model.train()
+    started, recent = time.monotonic(), 0.0
+    for step, batch in enumerate(_batches(lessons, columns, settings)):
+        if step < done:
+            continue
+        loss = loss_of(model, teacher, batch, settings)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        recent = 0.98 * recent + 0.02 * loss.item() if recent else loss.item()
+        if (step + 1) % settings.checkpoint_steps == 0:
+            rate = (step + 1 - done) * settings.batch / (time.monotonic() - started)
+            _log.info(
+                "step %d of %d, loss %.4f, %.0f pairs a second", step + 1, steps, recent, rate
+            )
+            checkpoint(step + 1, model, optimizer, schedule, work)
