@@ -6,6 +6,7 @@ BLOCKLIST = "blocklist"
 IDENTIFIERS = "identifiers"
 PUBLIC_FIGURES = "public-figures"
 ANONYMIZE = "anonymize"
+GROUND = "ground"
 
 SCORERS: dict[str, str] = {
     PUBLIC_FIGURES: "scores 1 for public-figure when the text holds the name of a person known the world over",
@@ -16,5 +17,7 @@ SCORERS: dict[str, str] = {
 EDITORS: dict[str, str] = {
     "cut": "takes the spans of the rules that named it out of the text",
     ANONYMIZE: "replaces personal data, as `anonymize.mode` says; a vault leads back where the mode allows it",
+    GROUND: "gives people of whom a prompt leaves gender, ethnicity or age open one, from a shuffle bag (`ground.attributes`), and "
+    "makes vague phrases specific (`ground.specific`); never somebody named, historic or ill spoken of",
     "redact": "puts [removed] in place of the spans of the rules that named it",
 }

@@ -58,14 +58,33 @@ def _is_head(units: Sequence[Unit], at: int) -> bool:
         return False  # "a family of farmers"
     if after.words == "and" and at + 2 < len(units) and Mark.PERSON in units[at + 2].marks:
         return is_next(units, at + 1) and _is_head(units, at + 2)  # "a bride and groom figurine"
+    if _is_compound(units, at):
+        return False
+    is_verb = is_next(units, at + 1) and Mark.DETERMINER in units[at + 2].marks  # "signs a paper"
+    if is_verb and Mark.THING in after.marks and after.words.endswith("s"):
+        return True
     return not after.has(Mark.PERSON, Mark.HUMAN, Mark.THING, Mark.UNREAL, Mark.FIGURE)
+
+
+def _is_compound(units: Sequence[Unit], at: int) -> bool:
+    """Whether an unknown noun follows one that is singular ("a detective story"): a verb would end in s."""
+    after = units[at + 1]
+    if after.marks or after.is_capital or at == 0 or Mark.PLURAL in units[at].marks:
+        return False
+    is_bare = after.words.isalpha() and not after.words.endswith(_NO_NOUN)
+    has_article = Mark.DETERMINER in units[at - 1].marks and is_next(units, at - 1)
+    ends = not is_next(units, at + 1) or units[at + 2].has(Mark.STOP, Mark.BE, Mark.FOR)
+    return is_bare and has_article and ends
+
+
+_NO_NOUN = ("s", "ing", "ed", "en", "ly", "t", "ward")  # verbs, participles, adverbs; "a man sat"
 
 
 # --- what stands before it ---------------------------------------------------------------------------
 
 _MODIFIES = (Mark.ADJECTIVE, Mark.WORD, Mark.NEGATIVE)
 _BELONGS = (Mark.PERSON, Mark.UNREAL, Mark.FIGURE, Mark.HUMAN)
-_ENDS = (Mark.STOP, Mark.BE, Mark.ROLE, Mark.FOR, Mark.THING, Mark.PLACE, Mark.HISTORIC, Mark.SKIP)
+_ENDS = (Mark.STOP, Mark.BE, Mark.ROLE, Mark.FOR, Mark.PLACE, Mark.HISTORIC, Mark.SKIP)
 _UNKNOWN = 2  # words in a row that nobody knows may belong to a noun: "a brain surgeon"
 
 
@@ -152,9 +171,16 @@ def _is_somebody(units: Sequence[Unit], mention: Mention) -> bool:
     before = _before(units, mention.first)
     if before is None:
         return True
-    if units[before].has(Mark.NOT, Mark.FOR, Mark.ROLE):
+    if units[before].has(Mark.NOT, Mark.FOR, Mark.ROLE) or _is_addressed(units, before):
         return False
     return not (units[before].words == "of" and before > 0 and _depicts(units, before - 1))
+
+
+def _is_addressed(units: Sequence[Unit], before: int) -> bool:
+    """Whether it says what those who speak or are spoken to are: "we are four people", "you clown"."""
+    if units[before].has(Mark.BE) and before > 0:
+        before -= 1
+    return units[before].words in ("i", "we", "you")
 
 
 def _depicts(units: Sequence[Unit], at: int) -> bool:

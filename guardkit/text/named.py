@@ -31,7 +31,7 @@ class Named:
         return self._follows(units, mention)
 
     def _leads_to(self, units: Sequence[Unit], mention: Mention) -> bool:
-        """ "Jane Roe, a doctor", "Jane Roe is a doctor", "John Doe the plumber", "Jane Roe's doctor"."""
+        """As in "Jane Roe, a doctor", "Jane Roe is a doctor", "John Doe the plumber", "Jane Roe's doctor"."""
         between = units[self.end : mention.first]
         are_glue = all(unit.has(Mark.BE) or unit.words in _LEADS_ON for unit in between)
         parts = units[mention.first].segment - units[self.end - 1].segment
@@ -39,7 +39,7 @@ class Named:
         return are_glue and near
 
     def _follows(self, units: Sequence[Unit], mention: Mention) -> bool:
-        """ "doctor Jane Roe", "the plumber, John Doe", "a doctor named Jane Roe", "the CEO of Apple"."""
+        """As in "doctor Jane Roe", "the plumber, John Doe", "a doctor named Jane Roe", "the CEO of Apple"."""
         between = units[mention.head + 1 : self.first]
         parts = units[self.first].segment - units[mention.head].segment
         if not between:
@@ -49,12 +49,11 @@ class Named:
         return parts == 0 and (is_of or (len(words) == 1 and words[0] in _BEFORE_A_NAME))
 
 
-def names_in(text: str, units: Sequence[Unit], spans: Sequence[tuple[int, int]]) -> list[Named]:
+def names_in(units: Sequence[Unit], spans: Sequence[tuple[int, int]]) -> list[Named]:
     """Every name in a text.
 
     Args:
-        text: The prompt.
-        units: Its units.
+        units: The prompt.
         spans: Ranges that a scorer takes for the name of a person.
     """
     names = [

@@ -9,7 +9,7 @@ than none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from guardkit.text.mentions import Mention, find_mentions
@@ -46,6 +46,8 @@ class Person:
     is_plural: bool
     is_generic: bool
     """Somebody of whom "woman" or "man" says as much."""
+    is_joined: bool = False
+    """A plural that "and" ties to the next one, as open: "doctors and nurses"."""
 
 
 Range = tuple[int, int]
@@ -67,20 +69,23 @@ def find_people(
     (['ethnicity', 'gender'], ['age', 'ethnicity'])
     """
     units = read(text, words or load_words(), this_year=this_year)
-    if not any(Mark.PERSON in unit.marks for unit in units):
-        return []
     if any(Mark.HISTORIC in unit.marks for unit in units):
         return []
     if named and any(unit.has(Mark.PRONOUN) for unit in units):
         return []  # whom a pronoun means is anybody's guess; a named person's words stay as they are
     mentions = list(find_mentions(units))
-    names = names_in(text, units, named)
+    names = names_in(units, named)
     said = _said_elsewhere(units, mentions)
-    return [
-        _person(text, units, mention, said[index])
+    people = {
+        index: _person(text, units, mention, said[index])
         for index, mention in enumerate(mentions)
         if _is_free(units, mentions, index, names) and not _is_bad(units, mentions, index)
-    ]
+    }
+    return [
+        replace(one, is_joined=index + 1 in people and one.open == people[index + 1].open
+            and are_joined(units, mentions[index], mentions[index + 1]))
+        for index, one in people.items()
+    ]  # fmt: skip
 
 
 def _person(text: str, units: Sequence[Unit], mention: Mention, said: Marks) -> Person:

@@ -12,6 +12,10 @@ from importlib.resources import files
 class Mark(Enum):
     """What a word or a phrase is; a section of `people.txt` gives one or several."""
 
+    __hash__ = (
+        object.__hash__
+    )  # that of Enum is Python code, and sets of these are asked all the time
+
     PERSON = auto()
     """A noun for somebody."""
     GENERIC = auto()
@@ -69,6 +73,8 @@ class Words:
     """What is known, by first word, longest phrase first."""
 
     phrases: Mapping[str, tuple[tuple[Phrase, Marks], ...]]
+    people: frozenset[str]
+    """The last words of all phrases for somebody."""
 
     def longest(self, words: list[str], at: int) -> tuple[int, Marks]:
         """How many words from `at` on make a known phrase, and its marks; one without marks if none do."""
@@ -161,8 +167,9 @@ def _by_first_word(entries: Mapping[Phrase, Marks]) -> Words:
     for phrase, marks in entries.items():
         found.setdefault(phrase[0], []).append((phrase, marks))
     return Words(
-        {
+        phrases={
             first: tuple(sorted(those, key=lambda one: -len(one[0])))
             for first, those in found.items()
-        }
+        },
+        people=frozenset(phrase[-1] for phrase, marks in entries.items() if Mark.PERSON in marks),
     )

@@ -55,7 +55,7 @@ class _Turn:
     def __init__(self, shares: Mapping[str, int], seed: str | None) -> None:
         self.process = os.getpid()
         self.lock = threading.Lock()
-        self._random = random.Random(seed) if seed is not None else random.SystemRandom()
+        self._random = random.Random(seed) if seed is not None else random.SystemRandom()  # noqa: S311  no secret
         self._size = sum(shares.values())
         self._drawn = dict.fromkeys(shares, 0)
         self._count = 0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
 
 from guardkit.text.people_words import Mark, Marks, Words
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """A word, or a phrase that is known as one."""
 
     start: int
@@ -33,9 +34,17 @@ class Unit:
 
 
 def read(text: str, words: Words, *, this_year: int) -> list[Unit]:
-    """Every unit of a text, in order; years before `this_year` are marked as history."""
-    return list(_units(text, words, this_year))
+    """Every unit of a text, in order; none where no word is about a person.
 
+    Years before `this_year` are marked as history.
+    """
+    matches = list(_WORD.finditer(text))
+    if words.people.isdisjoint(match[1].lower() for match in matches):
+        return []
+    return list(_units(text, words, matches, this_year))
+
+
+_Piece = tuple[int, int, Marks]
 
 # What is said in numbers. Ages: "25-year-old", "aged 40", "in her late forties". Decades are no age.
 _TENS = r"teens|twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties|[1-9]0'?s"
@@ -52,6 +61,7 @@ _SAID = re.compile(
 )
 _WORD = re.compile(r"([^\W_]+)(?:(['’]s?)(?!\w))?")
 _OWNER = re.compile(r"['’]s?$")
+_OWNING = ("'", "’")
 _GLUE, _GLUE_BEFORE = tuple("-_/"), tuple("<_#@")
 _ENDS_SENTENCE = re.compile(r"[.!?;\n|]")
 _PARTS = re.compile(r"[^\w\s/&'’-]|\s[-–—]\s")
@@ -63,17 +73,24 @@ _NAMED_KINDS = (
     ),
     (re.compile(r"\bages?\b", re.IGNORECASE), Mark.AGE),
 )
-_HAS_DIGIT_OR_OF = re.compile(r"\d|\b(?:of|with|from|in|early|mid|late)\b", re.IGNORECASE)
+_TELLING = frozenset(
+    f"all different various diverse mixed many every varied multiple {_TENS.replace('|', ' ')}".split()
+)
+_BEFORE, _AFTER = 24, 64  # characters around a telling word: all that one of the patterns needs
 
 
-def _said(text: str, this_year: int) -> list[tuple[int, int, Marks]]:
-    """Ranges that say something by their form."""
-    found: list[tuple[int, int, Marks]] = []
-    if _HAS_DIGIT_OR_OF.search(text):
-        for match in _SAID.finditer(text):
+def _said(text: str, matches: Sequence[re.Match[str]], this_year: int) -> list[_Piece]:
+    """Ranges that say something by their form; looked for around numbers and the words of `_TELLING`."""
+    found: list[_Piece] = []
+    last = 0
+    for word in matches:
+        if word.start() < last or not (word[1][0].isdigit() or word[1].lower() in _TELLING):
+            continue
+        start, end = max(last, word.start() - _BEFORE), word.end() + _AFTER
+        for match in _SAID.finditer(text, start, end):
             if marks := _marks_of(match, text, this_year):
-                end = match.start() + len(match.group().rstrip(" ,"))
-                found.append((match.start(), end, marks))
+                last = match.start() + len(match.group().rstrip(" ,"))
+                found.append((match.start(), last, marks))
     return found
 
 
@@ -95,13 +112,14 @@ def _counts(match: re.Match[str], text: str) -> bool:
     return bool(match["year"] and follows and follows[1].lower().endswith(("s", "people", "men")))
 
 
-def _units(text: str, words: Words, this_year: int) -> Iterator[Unit]:
-    said = _said(text, this_year)
-    matches = [
-        one
-        for one in _WORD.finditer(text)
-        if not any(start < one.end() and one.start() < end for start, end, _ in said)
-    ]
+def _units(text: str, words: Words, matches: list[re.Match[str]], this_year: int) -> Iterator[Unit]:
+    said = _said(text, matches, this_year)
+    if said:
+        matches = [
+            one
+            for one in matches
+            if not any(start < one.end() and one.start() < end for start, end, _ in said)
+        ]
     plain = [match[1].lower() for match in matches]
     at, pieces = 0, list(said)
     while at < len(matches):
@@ -119,11 +137,11 @@ def _runs_on(text: str, matches: list[re.Match[str]]) -> bool:
     """Whether only a space or a hyphen parts the words."""
     return all(
         text[one.end() : two.start()] in (" ", "-", "  ")
-        for one, two in zip(matches, matches[1:], strict=False)
+        for one, two in itertools.pairwise(matches)
     )
 
 
-def _placed(text: str, pieces: list[tuple[int, int, Marks]]) -> Iterator[Unit]:
+def _placed(text: str, pieces: list[_Piece]) -> Iterator[Unit]:
     segment = sentence = last = 0
     for start, end, marks in pieces:
         gap = text[last:start]
@@ -131,17 +149,19 @@ def _placed(text: str, pieces: list[tuple[int, int, Marks]]) -> Iterator[Unit]:
             sentence += "\n" in gap or bool(_ENDS_SENTENCE.search(gap))
             segment += "\n" in gap or bool(_PARTS.search(gap))
         last = end
-        owner = _OWNER.search(text, start, end)
-        bare = text[start : owner.start() if owner else end]
+        raw = text[start:end]
+        owner = _OWNER.search(raw) if raw[-1] in _OWNING or raw[-2:-1] in _OWNING else None
+        bare = raw[: owner.start()] if owner else raw
         before, after = text[start - 1 : start], text[end : end + 1]
         yield Unit(
             start,
             start + len(bare),
-            " ".join(bare.lower().replace("-", " ").split()),
+            bare.lower() if bare.isalnum() else " ".join(bare.lower().replace("-", " ").split()),
             marks,
             segment,
             sentence,
             is_capital=bare[0].isupper(),
-            is_possessive=bool(owner),
-            is_glued=before in _GLUE_BEFORE or (after in _GLUE and text[end + 1 : end + 2].isalnum()),
+            is_possessive=owner is not None,
+            is_glued=before in _GLUE_BEFORE
+            or (after in _GLUE and text[end + 1 : end + 2].isalnum()),
         )
