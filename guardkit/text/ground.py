@@ -187,17 +187,15 @@ def _attributes(options: Ground) -> dict[str, Mapping[str, float]]:
 
 def _known_values(options: Ground) -> Iterator[tuple[str, Marks]]:
     """Every value of a policy as a phrase that says an attribute."""
-    marks = {
-        "gender": Mark.GENDER,
-        "ethnicity": Mark.ETHNICITY,
-        "age": Mark.AGE,
-    }
+    marks = {"gender": Mark.GENDER, "ethnicity": Mark.ETHNICITY, "age": Mark.AGE}
     for name, values in _attributes(options).items():
         for value in values:
             if name == "gender" and value in _NOUN_OF:
                 continue  # nouns, and known
+            follows = {Mark.HINT} if _IS_PHRASE.match(value) else set()
             for pronoun in ("their", "her", "his"):
-                yield _THEIR.sub(pronoun, value), frozenset({marks[name], Mark.WORD})
+                said = _THEIR.sub(pronoun, value)
+                yield said, frozenset({marks[name], Mark.WORD, *follows})
 
 
 def _vague(phrase: str) -> re.Pattern[str]:

@@ -118,7 +118,9 @@ def _left_of(units: Sequence[Unit], head: int) -> tuple[list[int], int | None]:
             return sure + maybe, at
         if unit.is_possessive:
             return sure + maybe, None
-        if unit.has(*_MODIFIES) and not unit.has(Mark.HINT):
+        if unit.has(Mark.HINT) and not unit.words[0].isdigit():
+            break  # "in her forties" is said of who stands before it; "25-year-old" of who follows
+        if unit.has(*_MODIFIES):
             (maybe if maybe else sure).append(at)
         elif unit.has(*_BELONGS) and not maybe:
             sure.append(at)

@@ -8,7 +8,7 @@ than none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -65,7 +65,7 @@ def find_people(
         words: What to know; None: the shipped words.
 
     >>> doctor, woman = find_people("a young doctor and two women", this_year=2026)
-    >>> sorted(doctor.open), sorted(woman.open)
+    >>> sorted(map(str, doctor.open)), sorted(map(str, woman.open))
     (['ethnicity', 'gender'], ['age', 'ethnicity'])
     """
     units = read(text, words or load_words(), this_year=this_year)
@@ -81,11 +81,18 @@ def find_people(
         for index, mention in enumerate(mentions)
         if _is_free(units, mentions, index, names) and not _is_bad(units, mentions, index)
     }
-    return [
-        replace(one, is_joined=index + 1 in people and one.open == people[index + 1].open
-            and are_joined(units, mentions[index], mentions[index + 1]))
-        for index, one in people.items()
-    ]  # fmt: skip
+    return [_joined(units, mentions, people, index) for index in people]
+
+
+def _joined(
+    units: Sequence[Unit], mentions: Sequence[Mention], people: Mapping[int, Person], index: int
+) -> Person:
+    """A person, who says whether the next one is as open and tied to them."""
+    one, other = people[index], people.get(index + 1)
+    if other is None or one.open != other.open:
+        return one
+    is_joined = are_joined(units, mentions[index], mentions[index + 1])
+    return replace(one, is_joined=is_joined) if is_joined else one
 
 
 def _person(text: str, units: Sequence[Unit], mention: Mention, said: Marks) -> Person:
@@ -278,8 +285,6 @@ def _tells(units: Sequence[Unit], at: int) -> bool:
         return _is_alone(units, at)
     if not unit.has(Mark.ETHNICITY, Mark.AGE) or unit.has(Mark.WOMAN, Mark.MAN):
         return not _before_thing(units, at)
-    if len(unit.words.split()) > 1 and unit.words[-1] not in "nhe":
-        return True  # "in her forties", "dark skin", "25 year old"
     return _ends_here(units, at)
 
 

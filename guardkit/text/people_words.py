@@ -43,7 +43,7 @@ class Mark(Enum):
     WORD = auto()
     """An attribute in a word of its own."""
     HINT = auto()
-    """What somebody wears or has that tells."""
+    """What tells wherever it stands: what somebody wears, "in her forties"."""
     ADJECTIVE = auto()
     NEGATIVE = auto()
     THING = auto()

@@ -55,7 +55,7 @@ class _Turn:
     def __init__(self, shares: Mapping[str, int], seed: str | None) -> None:
         self.process = os.getpid()
         self.lock = threading.Lock()
-        self._random = random.Random(seed) if seed is not None else random.SystemRandom()  # noqa: S311  no secret
+        self._random = random.Random(seed)  # noqa: S311  no secret; None: seeded by the system
         self._size = sum(shares.values())
         self._drawn = dict.fromkeys(shares, 0)
         self._count = 0
@@ -68,14 +68,18 @@ class _Turn:
         count within its window is less than 1 away from n w / W. Equal weights share every window: each W draws
         are then a fair shuffle of all values.
         """
-        size = self._size
-        deadlines = {
-            value: -((self._drawn[value] + 1) * size // -share)
-            for value, share in shares.items()
-            if self._drawn[value] * size // share <= self._count
-        }
-        soonest = min(deadlines.values())
-        value = self._random.choice([one for one, at in deadlines.items() if at == soonest])
+        size, count, drawn = self._size, self._count, self._drawn
+        soonest, first = size + 1, list[str]()
+        for value, share in shares.items():
+            done = drawn[value]
+            if done * size // share > count:
+                continue
+            deadline = -((done + 1) * size // -share)
+            if deadline < soonest:
+                soonest, first = deadline, [value]
+            elif deadline == soonest:
+                first.append(value)
+        value = first[int(self._random.random() * len(first))]
         self._drawn[value] += 1
         self._count += 1
         if self._count == size:  # every value was drawn as often as its weight says

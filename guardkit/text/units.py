@@ -65,6 +65,7 @@ _OWNING = ("'", "’")
 _GLUE, _GLUE_BEFORE = tuple("-_/"), tuple("<_#@")
 _ENDS_SENTENCE = re.compile(r"[.!?;\n|]")
 _PARTS = re.compile(r"[^\w\s/&'’-]|\s[-–—]\s")
+_GENDERS = {"his": Mark.MAN, "her": Mark.WOMAN}
 _NAMED_KINDS = (
     (re.compile(r"gender|sex", re.IGNORECASE), Mark.GENDER),
     (
@@ -76,6 +77,9 @@ _NAMED_KINDS = (
 _TELLING = frozenset(
     f"all different various diverse mixed many every varied multiple {_TENS.replace('|', ' ')}".split()
 )
+_NUMBER = re.compile(
+    r"\d{1,4}(?:s|st|nd|rd|th|y|yo|yrs?|years?)?", re.IGNORECASE
+)  # no "35mm", no "8k"
 _BEFORE, _AFTER = 24, 64  # characters around a telling word: all that one of the patterns needs
 
 
@@ -84,10 +88,14 @@ def _said(text: str, matches: Sequence[re.Match[str]], this_year: int) -> list[_
     found: list[_Piece] = []
     last = 0
     for word in matches:
-        if word.start() < last or not (word[1][0].isdigit() or word[1].lower() in _TELLING):
+        if word.start() < last or not (_NUMBER.fullmatch(word[1]) or word[1].lower() in _TELLING):
             continue
         start, end = max(last, word.start() - _BEFORE), word.end() + _AFTER
         for match in _SAID.finditer(text, start, end):
+            if match.end() <= word.start():
+                continue
+            if match.start() > word.start():
+                break  # the next telling word's, and may be cut off by the window
             if marks := _marks_of(match, text, this_year):
                 last = match.start() + len(match.group().rstrip(" ,"))
                 found.append((match.start(), last, marks))
@@ -97,9 +105,12 @@ def _said(text: str, matches: Sequence[re.Match[str]], this_year: int) -> list[_
 def _marks_of(match: re.Match[str], text: str, this_year: int) -> Marks:
     if match["varied"]:
         kinds = {mark for pattern, mark in _NAMED_KINDS if pattern.search(match.group())}
-        return frozenset({Mark.WORD, *kinds}) if kinds else frozenset()
+        return frozenset({Mark.WORD, Mark.HINT, *kinds}) if kinds else frozenset()
     if match["age"]:
-        return frozenset({Mark.AGE, Mark.WORD})
+        told = {
+            gender for word, gender in _GENDERS.items() if word in match.group().lower().split()
+        }
+        return frozenset({Mark.AGE, Mark.WORD, Mark.HINT, *told})
     year = match["since"] or match["year"]
     if match["history"] or (year and int(year) < this_year and not _counts(match, text)):
         return frozenset({Mark.HISTORIC})
