@@ -72,12 +72,59 @@ def _is_compound(units: Sequence[Unit], at: int) -> bool:
     if after.marks or after.is_capital or at == 0 or Mark.PLURAL in units[at].marks:
         return False
     is_bare = after.words.isalpha() and not after.words.endswith(_NO_NOUN)
+    is_bare = is_bare and after.words not in _PAST
     has_article = Mark.DETERMINER in units[at - 1].marks and is_next(units, at - 1)
     ends = not is_next(units, at + 1) or units[at + 2].has(Mark.STOP, Mark.BE, Mark.FOR)
     return is_bare and has_article and ends
 
 
-_NO_NOUN = ("s", "ing", "ed", "en", "ly", "t", "ward")  # verbs, participles, adverbs; "a man sat"
+_NO_NOUN = ("s", "ing", "ed", "en", "ly", "ward")  # verbs, participles, adverbs
+_PAST = frozenset(
+    [
+        "sat",
+        "stood",
+        "lay",
+        "ran",
+        "rode",
+        "swam",
+        "sang",
+        "drank",
+        "ate",
+        "drove",
+        "wrote",
+        "read",
+        "went",
+        "came",
+        "took",
+        "gave",
+        "held",
+        "led",
+        "lit",
+        "sit",
+        "put",
+        "set",
+        "hit",
+        "cut",
+        "shot",
+        "slept",
+        "kept",
+        "felt",
+        "left",
+        "bent",
+        "wept",
+        "knelt",
+        "leapt",
+        "stuck",
+        "caught",
+        "taught",
+        "brought",
+        "thought",
+        "bought",
+        "built",
+        "made",
+        "wore",
+    ]
+)
 
 
 # --- what stands before it ---------------------------------------------------------------------------
