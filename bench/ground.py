@@ -36,6 +36,7 @@ from guardkit.types import Span
 
 PROXY = Path(__file__).parent / "proxies" / "people.txt"
 YEAR = 2026
+_REPEATS = 10  # the machine is shared: the best run is the one least disturbed
 HALVES = ("seen", "held back")
 Person = tuple[str, frozenset[str]]
 """The noun, and what is open."""
@@ -99,7 +100,7 @@ def measure(rows: list[Row]) -> dict[str, Any]:
             {"what": one.value, **{half: _attribute(_of(rows, "fill", half), answers, one.value) for half in HALVES}}
             for one in Attribute
         ],
-        "cost of the editor, CPU ms, median (p99)": _costs(rows),
+        f"cost of the editor, CPU ms, each text the best of {_REPEATS}: median of texts (slowest)": _costs(rows),
     }  # fmt: skip
 
 
@@ -154,8 +155,8 @@ def _costs(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _cost(ground: Callable[[str, tuple[Span, ...]], object], texts: list[str]) -> str:
-    took = sorted(_cpu_ms(ground, text) for _ in range(10) for text in texts)
-    return f"{statistics.median(took):.3f} ({took[int(0.99 * len(took))]:.3f})"
+    took = sorted(min(_cpu_ms(ground, text) for _ in range(_REPEATS)) for text in texts)
+    return f"{statistics.median(took):.3f} ({took[-1]:.3f})"
 
 
 def _cpu_ms(ground: Callable[[str, tuple[Span, ...]], object], text: str) -> float:
