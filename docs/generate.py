@@ -150,6 +150,7 @@ def _results() -> str:
             "privacy",
             lambda found: found,
         ),
+        ("Grounding", "python -m bench.ground", "ground", lambda found: found),
         (
             "Encoders of other guards, and the roofline",
             "make bench-architectures",

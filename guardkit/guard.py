@@ -39,7 +39,7 @@ from guardkit.taxonomy import Stage
 from guardkit.text.anonymize import Mode, anonymize, vault_of
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import Editor
-from guardkit.text.editors import EditorRun, Editors, after_edit, editors_to_run
+from guardkit.text.editors import EditorRun, Editors, after_edit, editors_to_run, undo
 from guardkit.text.identifiers import apart, find
 from guardkit.text.measure import Measurer, Prepared, Translate
 from guardkit.text.opening import open_rewriter, open_scorers, open_tagger
@@ -132,7 +132,10 @@ class Guard:
 
     @classmethod
     def from_preset(cls, name: str) -> Guard:
-        """A guard from a shipped policy: `text-to-image`, `chat`, `kids`, `research` or `multilingual`."""
+        """A guard from a shipped policy.
+
+        Shipped: `text-to-image`, `text-to-image-balanced`, `chat`, `kids`, `research`, `multilingual`.
+        """
         return cls(load_preset(name))
 
     def __reduce__(self) -> tuple[Callable[..., Guard], tuple[object, ...]]:
@@ -436,7 +439,7 @@ class Guard:
             return decision
         if self.policy.limits.edits == 0:
             return after_edit(decision, check.policy, "edits are limited to 0")
-        return self._edit(decision, check, editors)
+        return self._edit(decision, check, editors, spans)
 
     def _decide(
         self, check: _Check, text: str, *, quick: bool, ahead: Prepared | None = None
@@ -455,11 +458,17 @@ class Guard:
         )
         return replace(decision, tier=measured.tier, language=measured.language), measured.spans
 
-    def _edit(self, decision: Decision, check: _Check, editors: Sequence[EditorRun]) -> Decision:
+    def _edit(
+        self,
+        decision: Decision,
+        check: _Check,
+        editors: Sequence[EditorRun],
+        spans: Sequence[Span],
+    ) -> Decision:
         """Steps 4 and 5: edit, then measure and decide once more."""
         try:
             edited = check.clock.within_limit(
-                lambda: self._editors.run(editors, check.text, decision.spans, check.clock),
+                lambda: self._editors.run(editors, check.text, spans, check.clock),
                 name="editors",
             )
         except Exception as e:  # noqa: BLE001  a failure boundary: an editor may be anybody's code
@@ -469,22 +478,25 @@ class Guard:
             return after_edit(decision, check.policy, "an editor failed")
         if not edited.edits:
             return after_edit(decision, check.policy, "no editor found anything to change")
-        decision = replace(
+        before, decision = (
             decision,
-            action=Action.EDIT,
-            edits=edited.edits,
-            text=edited.text,
-            vault=edited.vault,
+            replace(
+                decision,
+                action=Action.EDIT,
+                edits=edited.edits,
+                text=edited.text,
+                vault=edited.vault,
+            ),
         )
         if len(edited.text) > self.policy.limits.max_characters:
-            return after_edit(decision, check.policy, "the edited text is too long")
+            return undo(before, decision, check.policy, "the edited text is too long")
         again, _ = self._decide(check, edited.text, quick=False)
         if again.status is not Status.OK:
             decision = replace(decision, status=again.status)
         if again.action is Action.ALLOW:
             reasons = (f"after edit, {reason}" for reason in again.reasons)
             return replace(decision, reasons=(*decision.reasons, *reasons))
-        return after_edit(decision, check.policy, f"still not allowed ({again.reasons[0]})")
+        return undo(before, decision, check.policy, f"still not allowed ({again.reasons[0]})")
 
     def _enforcement(self, decision: Decision, original: str) -> dict[str, Any]:
         """Which text to use; under `mode: shadow` everything passes, and the decision says so."""

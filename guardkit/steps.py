@@ -10,6 +10,7 @@ REWRITE = "rewrite"
 PII_TAGGER = "pii-tagger"
 REWRITER = "prompt-rewriter"
 REWRITER_DECODER = "prompt-rewriter-decoder"
+GROUND = "ground"
 
 SCORERS: dict[str, str] = {
     PUBLIC_FIGURES: "scores 1 for public-figure when the text holds the name of a person known the world over",
@@ -21,5 +22,7 @@ EDITORS: dict[str, str] = {
     "cut": "takes the spans of the rules that named it out of the text",
     ANONYMIZE: "replaces personal data, as `anonymize.mode` says; a vault leads back where the mode allows it",
     REWRITE: "makes the text harmless with the model `prompt-rewriter`, or with a rewriter of your own",
+    GROUND: "gives people of whom a prompt leaves gender, ethnicity or age open one, from a shuffle bag (`ground.attributes`), and "
+    "makes vague phrases specific (`ground.specific`); never somebody named, historic or ill spoken of",
     "redact": "puts [removed] in place of the spans of the rules that named it",
 }

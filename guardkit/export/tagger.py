@@ -122,7 +122,9 @@ def _inputs(texts: list[Tagged], encoder: Encoder) -> Iterator[tuple[Tensor, Ten
 def _calibrated(artifact: Artifact, data: Path) -> Calibration:
     """Platt scaling of a text's surest token: prompts with and without somebody named, captions."""
     labelled = labelled_prompts(data / "pii", split="valid")
-    named = [one for one in labelled if one.marks or not find(one.text)]  # an address may hold a name
+    named = [
+        one for one in labelled if one.marks or not find(one.text)
+    ]  # an address may hold a name
     texts = [one.text for one in named] + list(held_back_captions(data))
     truth = [any(kind in USUAL for *_, kind in one.marks) for one in named]
     truth += [False] * (len(texts) - len(named))

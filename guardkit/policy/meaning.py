@@ -15,7 +15,7 @@ from guardkit.artifacts import artifact_names, find_artifact
 from guardkit.errors import ArtifactError
 from guardkit.policy.shape import nearest
 from guardkit.policy.tree import Key
-from guardkit.steps import BLOCKLIST, EDITORS, IDENTIFIERS, PUBLIC_FIGURES, SCORERS
+from guardkit.steps import BLOCKLIST, EDITORS, GROUND, IDENTIFIERS, PUBLIC_FIGURES, SCORERS
 from guardkit.taxonomy import TAXONOMY, Category, Stage
 
 _OF_ONE = {IDENTIFIERS: Category.PRIVACY, PUBLIC_FIGURES: Category.PUBLIC_FIGURE}
@@ -54,6 +54,7 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
             )
     for name, entries in lists.items():
         yield from _check_list(_mapping(entries), ("lists", name))
+    yield from _check_ground(_mapping(data.get("ground")), data)
 
 
 def _check_backend(options: Mapping[str, Any], path: Where) -> Iterator[Problem]:
@@ -91,6 +92,44 @@ def _check_list(entries: Mapping[str, Any], path: Where) -> Iterator[Problem]:
         if f"{kind}_file" in entries:  # `load_policy` reads the file and takes the key out
             problem = f"is read from policy files alone. Put the entries under '{kind}'."
             yield (*path, f"{kind}_file"), problem
+
+
+def _check_ground(ground: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:
+    """The editor `ground` has something to say, and says nothing that it would have to say again."""
+    attributes, specific = _mapping(ground.get("attributes")), _items(ground.get("specific"))
+    if not any(attributes.values()) and not specific:
+        for stage in Stage:
+            for index, editor in _editors(_mapping(data.get(stage.value))):
+                if editor == GROUND:
+                    example = "ground: {attributes: {gender: {woman: 1, man: 1}}}"
+                    where = (stage.value, "editors", index)
+                    yield where, f"ground has nothing to fill in. Add for example {example}."
+    for name, values in attributes.items():
+        at = ("ground", "attributes", name)
+        if values == {}:  # only a file can say so: a Policy leaves an empty one out
+            yield at, "has no values. Add at least one (value: weight), or leave it out."
+        for value in _mapping(values):
+            if not any(map(str.isalpha, value)):
+                yield (*at, value), f"'{value}' is no word. Write what is to stand in a prompt."
+    vague = [_mapping(one).get("vague") for one in specific]
+    phrases = [phrase.lower() for phrase in vague if isinstance(phrase, str)]
+    for index, one in enumerate(specific):
+        yield from _check_specific(_mapping(one), ("ground", "specific", index), phrases)
+
+
+def _check_specific(one: Mapping[str, Any], path: Where, vague: Sequence[str]) -> Iterator[Problem]:
+    phrase, instead = one.get("vague"), _texts(one.get("instead"))
+    if isinstance(phrase, str):
+        if not any(map(str.isalnum, phrase)):
+            yield (*path, "vague"), "a phrase needs a letter or a digit."
+        elif vague.count(phrase.lower()) > 1:
+            yield (*path, "vague"), f"'{phrase}' is there twice. Put all its phrases in one entry."
+    if not _items(one.get("instead")) and "instead" in one:
+        yield (*path, "instead"), "is empty. Add at least one phrase."
+    for index, text in enumerate(instead):
+        if not any(map(str.isalnum, text)) or any(one in text.lower() for one in vague):
+            problem = "holds a vague phrase" if text.strip() else "is empty"
+            yield (*path, "instead", index), f"'{text}' {problem}. Say what is to be seen."
 
 
 def _check_stage(

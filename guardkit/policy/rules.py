@@ -97,6 +97,40 @@ class Anonymize(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     """Seconds after which a decision's vault forgets; None: it lasts as long as the decision."""
 
 
+Weight = Annotated[float, Meta(gt=0, description="how often, beside the other values")]
+
+
+class Attributes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What `ground` may say of a person: value -> weight. An attribute left out is never filled.
+
+    Over the first n values a guard draws of an attribute, each was drawn within 1 of n times its share of the weights.
+    """
+
+    gender: dict[str, Weight] = {}
+    """`woman` and `man` are put as the noun asks ("female engineer", "a woman"); another value stands as it is."""
+    ethnicity: dict[str, Weight] = {}
+    """Adjectives."""
+    age: dict[str, Weight] = {}
+    """Adjectives (`elderly`), or phrases that follow the noun, with `their` for his or her (`in their forties`)."""
+
+
+class Specific(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A vague phrase behind a person, and what to say instead when nothing follows it."""
+
+    vague: str
+    instead: tuple[str, ...]
+    """Drawn in turn; should name nobody."""
+
+
+class Ground(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the editor `ground` does."""
+
+    seed: int | None = None
+    """Equal seeds and prompts give equal texts; None: other ones every time."""
+    attributes: Attributes = Attributes()
+    specific: tuple[Specific, ...] = ()
+
+
 class Languages(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to do about languages that the scorers know less well, or not at all."""
 
@@ -144,6 +178,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     limits: Limits = Limits()
     gather: Gather = Gather()
     anonymize: Anonymize = Anonymize()
+    ground: Ground = Ground()
     mode: Literal["enforce", "shadow"] = "enforce"
     languages: Languages = Languages()
     lists: dict[Name, WordList] = {}

@@ -156,6 +156,10 @@ class _Checker:
         if is_whole and not value.is_integer():
             return self._bad(node, path, f"found {node.scalar}. Expected a whole number.")
         low = expected.ge if expected.ge is not None else -float("inf")
+        if expected.gt is not None and not value > expected.gt:
+            return self._bad(
+                node, path, f"found {node.scalar}. Expected more than {expected.gt:g}."
+            )
         high = expected.le if expected.le is not None else float("inf")
         if not low <= value <= high:
             return self._bad(node, path, f"found {node.scalar}. Expected {low:g} to {high:g}.")
