@@ -6,8 +6,8 @@ kind overlaps it, and a finding as right when it overlaps any labelled piece. Th
 scorer was made of: its recall says what the omission of common names costs, no more.
 
 Names are counted strictly: a span is right when it begins and ends where the label does. They are measured on the image
-prompts of templates that `pii-tagger` was not trained on, and on `bench/proxies/names.txt`, written by other hands than
-its training texts; public figures are none of its business, and should stay.
+prompts of templates that `pii-tagger` was not trained on, and on two sets written by other hands than its training texts
+(`bench/proxies/names_*.txt`): the first was looked at once, and guided a second training, the second was not; public figures are none of its business, and should stay.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +131,20 @@ def _figures(prompts: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 # --- names ---------------------------------------------------------------------------------------------
 
-_NAMES = Path(__file__).parent / "proxies" / "names.txt"
-_HARMLESS = Path(__file__).parent / "proxies" / "image_harmless.txt"
+_PROXIES = Path(__file__).parent / "proxies"
+_SETS = ("first", "second")
 Labelled = tuple[str, set[tuple[int, int]]]
 """A text, and where the names of private people stand in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One set of texts written apart: `bench/proxies/names_*.txt`."""
+
+    named: list[Labelled]
+    addresses: list[tuple[str, tuple[int, int]]]
+    plain: list[str]
+    """Nobody is named; half of them hold words that are names elsewhere."""
 
 
 def tagged(prompts: list[dict[str, str]]) -> dict[str, Any]:
@@ -142,34 +153,44 @@ def tagged(prompts: list[dict[str, str]]) -> dict[str, Any]:
     tagger = Tagger(artifact, open_runner(artifact, RunnerOptions()))
     held = [row for row in prompts if is_held_back(row["template"])]
     private = [_labelled(row) for row in held if row["label"] in ("private_person", "pii")]
-    own = [line.split(" | ") for line in _NAMES.read_text().splitlines()]
-    named = [(text, {_range(text, name)}) for kind, text, name in _of(own, "person")]
-    addresses = [(text, _range(text, one)) for _, text, one in _of(own, "address")]
-    plain = [line[1].removesuffix(" |") for line in own if line[0] == "none"]
-    figures = [row["prompt"] for row in held if row["label"] == "public_figure"]
-    empty = [row["prompt"] for row in held if row["label"] == "no_person"]
+    written = {name: _read(name) for name in _SETS}
+    named = {"image prompts of held-back templates": private}
+    named |= {f"{name} set written apart": own.named for name, own in written.items()}
+    unnamed = {
+        f"held-back templates, {label}": [row["prompt"] for row in held if row["label"] == label]
+        for label in ("no_person", "public_figure")
+    }
+    unnamed |= {f"{name} set written apart": own.plain for name, own in written.items()}
+    harmless = (_PROXIES / "image_harmless.txt").read_text().splitlines()
+    unnamed["harmless image prompts written apart"] = harmless
+    every = [text for texts in named.values() for text, _ in texts]
+    every += [text for own in written.values() for text, _ in own.addresses]
     return {
         "names of private people, strict spans": [
-            {"what": what, **_strict(tagger, texts)}
-            for what, texts in (
-                ("image prompts of held-back templates", private),
-                ("the same in lower case", _lower(private)),
-                ("written apart", named),
-                ("written apart, in lower case", _lower(named)),
-            )
+            {"what": f"{what}{case}", **_strict(tagger, cased)}
+            for what, texts in named.items()
+            for case, cased in (("", texts), (", lower case", _lower(texts)))
         ],
-        "addresses written apart": [_addresses(tagger, addresses)],
+        "addresses written apart": [
+            {"what": f"{name} set", **_addresses(tagger, own.addresses)}
+            for name, own in written.items()
+        ],
         "prompts without a private person that anonymizing changes": [
-            {"what": what, "changed": _share(sum(bool(_all(tagger, text)) for text in texts), len(texts))}
-            for what, texts in (
-                ("held-back templates, nobody", empty),
-                ("held-back templates, public figures", figures),
-                ("written apart, words like names", plain),
-                ("written apart, harmless image prompts", _HARMLESS.read_text().splitlines()),
-            )
+            {"what": what, "changed": _share(sum(bool(_all(tagger, one)) for one in texts), len(texts))}
+            for what, texts in unnamed.items()
         ],
-        "restored exactly": _restored(tagger, [text for text, _ in private + named] + [text for text, _ in addresses]),
+        "restored exactly": _restored(tagger, every),
     }  # fmt: skip
+
+
+def _read(name: str) -> Written:
+    text = (_PROXIES / f"names_{name}.txt").read_text()
+    lines = [(line.removesuffix(" |") + " | ").split(" | ")[:3] for line in text.splitlines()]
+    return Written(
+        named=[(text, {_range(text, name)}) for _, text, name in _of(lines, "person")],
+        addresses=[(text, _range(text, one)) for _, text, one in _of(lines, "address")],
+        plain=[text for _, text, _ in _of(lines, "none")],
+    )
 
 
 def _of(lines: list[list[str]], kind: str) -> list[list[str]]:
@@ -215,7 +236,7 @@ def _addresses(tagger: Tagger, texts: list[tuple[str, tuple[int, int]]]) -> dict
         ours = [one for one in _all(tagger, text) if one.kind == "ADDRESS"]
         whole += any(one.start <= start and end <= one.end for one in ours)
         part += any(_overlaps(one, start, end) for one in ours)
-    return {"what": "twelve countries", "whole": _share(whole, len(texts)), "at least a part": _share(part, len(texts))}  # fmt: skip
+    return {"whole": _share(whole, len(texts)), "at least a part": _share(part, len(texts))}  # fmt: skip
 
 
 def _restored(tagger: Tagger, texts: list[str]) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ import msgspec
 from bench.peers import PeersReport
 from bench.peers import rendered as peers_table
 from bench.tables import cascade_rows, rendered, robustness_rows
+from docs.cards import tagger_card
 from guardkit import errors
 from guardkit.artifacts import load_artifact
 from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
@@ -53,6 +54,7 @@ def main() -> int:
         "bench/RESULTS.md": _results(),
         "README.md": _readme(),
         **_configs(),
+        **_cards(),
     }
     stale = [name for name, text in pages.items() if _read(_ROOT / name) != text]
     if "--check" in sys.argv:
@@ -94,6 +96,12 @@ def _configs() -> dict[str, str]:
         )
         for folder in folders
     }
+
+
+def _cards() -> dict[str, str]:
+    """The cards that are made of a benchmark's figures."""
+    artifact = load_artifact(_ROOT / "exported_models/pii-tagger")
+    return {"exported_models/pii-tagger/CARD.md": tagger_card(artifact.manifest)}
 
 
 def _categories() -> str:

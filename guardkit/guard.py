@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _Asked = tuple[str, Context]
 _NO_CONTEXT = Context()
+_REWRITINGS = 2  # of one text, at most; the second sees what the first left
 _BLOCK = 64  # texts that are scored before the first of them is decided
 T = TypeVar("T")
 
@@ -230,17 +231,17 @@ class Guard:
         )
 
     def rewrite(self, text: str, context: Context | None = None) -> str | None:
-        """Make a prompt harmless, whatever its scores say of it, and score what came of it.
+        """Make a prompt harmless that the policy does not allow as it is, and score what came of it.
 
-        The first call opens `prompt-rewriter` where the policy does not name the editor `rewrite`.
+        What is still not allowed is rewritten once more. The first call opens `prompt-rewriter` where the policy does not name the editor `rewrite`.
 
         Args:
             text: Any string.
             context: The situation, as in `check_prompt`.
 
         Returns:
-            The text that the policy's prompt stage now allows; the text itself when nothing was wrong. None: it
-            cannot be rewritten: the rewriter gave up, or what it made is still not allowed.
+            A text that the policy's prompt stage allows; the text itself when it does already. None: it cannot
+            be rewritten: the rewriter gave up, or what it made is still not allowed.
 
         Raises:
             InputError: `text` is not a str, or the policy has no prompt stage.
@@ -251,17 +252,23 @@ class Guard:
             _typed(text),
             _valid(context),
         )
-        if len(text) > self.policy.limits.max_characters:
-            return None
-        rewritten = self._rewriter.rewrite(text)
-        if rewritten is None or not rewritten.strip():
-            return None
-        clock = Clock(self._threads, self._watchdog)
-        check = _Check(Stage.PROMPT, stage_policy, rewritten, context, clock, None)
-        decision, _ = self._decide(check, rewritten, quick=False)
-        clock.end()
-        is_usable = decision.status is Status.OK and decision.action is Action.ALLOW
-        return rewritten if is_usable else None
+        for rewritings_left in reversed(range(_REWRITINGS + 1)):
+            if len(text) > self.policy.limits.max_characters:
+                return None
+            check = _Check(Stage.PROMPT, stage_policy, text, context, self._clock(), None)
+            decision, spans = self._decide(check, text, quick=False)
+            check.clock.end()
+            if decision.status is not Status.OK or decision.action is Action.ALLOW:
+                return text if decision.status is Status.OK else None
+            if not rewritings_left:
+                return None
+            fired = {one.category for one in decision.fired}
+            blamed = [span for span in spans if span.category in fired]
+            rewritten = self._rewriter.rewrite(text, blamed)
+            if rewritten is None or not rewritten.strip() or rewritten == text:
+                return None
+            text = rewritten
+        return None
 
     def enforce(self, decision: Decision) -> Decision:
         """Hand the decision back, or raise when its content must not be used.
@@ -387,7 +394,7 @@ class Guard:
         ahead: Prepared | None = None,
     ) -> Decision:
         policy, text, context = self._stage_policy(stage), _typed(text), _valid(context)
-        clock = Clock(self._threads, self._watchdog)
+        clock = self._clock()
         check = _Check(stage, policy, text, context, clock, ahead)
         decision = self._too_long(check)
         if decision is None:
@@ -403,7 +410,7 @@ class Guard:
     def _score(self, stage_policy: StagePolicy, text: str, ahead: Prepared | None) -> Scores:
         if len(text) > self.policy.limits.max_characters:
             return self._measurer.unmeasured(stage_policy)
-        clock = Clock(self._threads, self._watchdog)
+        clock = self._clock()
         scores = self._measurer.measure(stage_policy, text, clock, ahead=ahead).scores
         clock.end()
         return scores
@@ -514,6 +521,9 @@ class Guard:
             decision.action is Action.REGENERATE and decision.stage is Stage.PROMPT
         )
         return {"text": original if is_usable else None}
+
+    def _clock(self) -> Clock:
+        return Clock(self._threads, self._watchdog)
 
     def _stage_policy(self, stage: Stage) -> StagePolicy:
         stage_policy = self.policy.stage(stage)

@@ -74,6 +74,9 @@ def add(verbs: Verbs) -> None:
     tagger.add_argument("--own", type=Path, default=Path("data"), help="written texts")
     tagger.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
     tagger.add_argument("--share", type=float, default=1.0, help="of the usual number of texts")
+    tagger.add_argument("--start", type=Path, help="--work of a run to go on from")
+    tagger.add_argument("--rate", type=float, default=8e-5, help="learning rate")
+    tagger.add_argument("--seed", type=int, default=20261126, help="of all that is drawn")
     tagger.add_argument("--threads", type=int, default=1)
     tagger.set_defaults(run=run_pii_tagger)
     rewriter = add_verb(
@@ -86,6 +89,16 @@ def add(verbs: Verbs) -> None:
     rewriter.add_argument("--data", required=True, type=Path, help="folder with rewrite/ and text/")
     rewriter.add_argument("--own", type=Path, default=Path("data"), help="written pairs")
     rewriter.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
+    rewriter.add_argument("--start", type=Path, help="--work of a run to go on from")
+    rewriter.add_argument("--rate", type=float, default=6e-4, help="learning rate of the decoder")
+    rewriter.add_argument(
+        "--draws",
+        type=int,
+        nargs=4,
+        metavar=("DETOX", "WRITTEN", "KEPT", "MENDED"),
+        default=(2, 8, 9000, 9000),
+        help="times the pairs are read, and numbers of texts that stay or are mended",
+    )
     rewriter.add_argument("--threads", type=int, default=1)
     rewriter.set_defaults(run=run_prompt_rewriter)
 
@@ -191,19 +204,29 @@ def run_pii_tagger(args: argparse.Namespace) -> int:
     from guardkit.train.tagger import TaggerSettings, train_tagger  # torch: an optional package
 
     _log_progress()
-    settings = TaggerSettings(share=args.share, threads=args.threads)
-    train_tagger(args.base, args.data, args.own / "written" / "people", args.work, settings)
+    settings = TaggerSettings(
+        share=args.share, encoder_rate=args.rate, seed=args.seed, threads=args.threads
+    )
+    written = args.own / "written" / "people"
+    train_tagger(args.base, args.data, written, args.work, settings, start=args.start)
     return 0
 
 
 def run_prompt_rewriter(args: argparse.Namespace) -> int:
     """Train the rewriter."""
     require_torch("training", "train")
-    from guardkit.train.rewriter import RewriterSettings, train_rewriter  # torch: optional
+    from guardkit.train.repairs import Draws  # pyarrow: an optional package
+    from guardkit.train.rewriter import RewriterSettings, train_rewriter  # torch: likewise
 
     _log_progress()
-    settings = RewriterSettings(threads=args.threads)
-    train_rewriter(args.base, args.data, args.own / "written" / "repairs", args.work, settings)
+    settings = RewriterSettings(
+        draws=Draws(*args.draws),
+        decoder_rate=args.rate,
+        encoder_rate=args.rate / 7.5,
+        threads=args.threads,
+    )
+    written = args.own / "written" / "repairs"
+    train_rewriter(args.base, args.data, written, args.work, settings, start=args.start)
     return 0
 
 

@@ -116,8 +116,15 @@ class Writer(nn.Module):
         self.norm, self.write = model.decoder.norm, model.write
         self.copy_query, self.copy_key = model.query, model.key
 
-    def forward(self, states: Tensor, attention_mask: Tensor, written: Tensor, copied: Tensor) -> Tensor:  # fmt: skip
-        """Returns int64 [B, U]."""
+    def forward(
+        self,
+        states: Tensor,
+        attention_mask: Tensor,
+        banned: Tensor,
+        written: Tensor,
+        copied: Tensor,
+    ) -> Tensor:
+        """As there, with `banned` f32 [B, T]: 1 where nothing may be copied from. Returns int64 [B, U]."""
         index = copied.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
         place = self.place(torch.gather(states, 1, index)) * (copied >= 0).unsqueeze(-1).float()
         x = self.embedding(written) + place + self.positions[: written.shape[1]]
@@ -128,7 +135,7 @@ class Writer(nn.Module):
             x = layer(x, states, later, absent)
         h = self.norm(x)
         copy = self.copy_query(h) @ self.copy_key(states).transpose(1, 2)
-        copy = copy / states.shape[-1] ** 0.5 + absent[:, 0]
+        copy = copy / states.shape[-1] ** 0.5 + absent[:, 0] - banned[:, None] * 1e4
         return torch.cat([self.write(h), copy], dim=-1).argmax(-1)
 
 
@@ -162,7 +169,7 @@ def export_rewriter(work: Path, data: Path, written: Path, out: Path, *, version
     _write_pieces(model.pieces.tolist(), tokenizer, folder / PIECES)
     _quantized(reader, _reading(lessons), ("states", "embedding"), INPUTS, folder / MODEL)
     artifact = _reader_manifest(folder, version, model)
-    inputs = ("states", "attention_mask", "written", "copied")
+    inputs = ("states", "attention_mask", "banned", "written", "copied")
     decoder = out / REWRITER_DECODER
     (decoder / "1").mkdir(parents=True, exist_ok=True)
     _quantized(writer, _writing(model, lessons), ("best",), inputs, decoder / MODEL)
@@ -190,6 +197,7 @@ _AXES = {
     "attention_mask": {0: "windows", 1: "tokens"},
     "states": {0: "windows", 1: "tokens"},
     "embedding": {0: "windows"},
+    "banned": {0: "windows", 1: "tokens"},
     "written": {0: "windows", 1: "pieces"},
     "copied": {0: "windows", 1: "pieces"},
     "best": {0: "windows", 1: "pieces"},
@@ -233,7 +241,8 @@ def _writing(model: RewriterModel, lessons: Sequence[Lesson]) -> Iterator[tuple[
         batch = collate(known[at : at + 8], columns)
         with torch.no_grad():
             states, _ = model.encode(batch.input_ids, batch.attention_mask)
-        yield states, batch.attention_mask, batch.written, batch.copied
+        banned = torch.zeros(batch.attention_mask.shape)
+        yield states, batch.attention_mask, banned, batch.written, batch.copied
 
 
 class _Everything(dict[int, int]):
@@ -288,6 +297,7 @@ def _writer_manifest(folder: Path, version: str, reader: Artifact) -> Artifact:
         inputs=(
             _spec("states", "float32", "windows", "tokens", hidden),
             _spec("attention_mask", "int64", "windows", "tokens"),
+            _spec("banned", "float32", "windows", "tokens"),
             _spec("written", "int64", "windows", "pieces"),
             _spec("copied", "int64", "windows", "pieces"),
         ),

@@ -2,7 +2,7 @@
 
     guardkit export pii-tagger --work FOLDER --data FOLDER --out exported_models
 
-The score is calibrated on the labelled prompts that training left out.
+A text's score is that of its surest token, as trained: what is left out of training is too easy to calibrate on.
 """
 
 from __future__ import annotations
@@ -11,20 +11,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from guardkit.artifacts import Artifact, Calibration, RunnerOptions, TextOptions
+from guardkit.artifacts import Artifact, RunnerOptions, TextOptions
 from guardkit.errors import InputError
 from guardkit.export.artifact import (
     MODEL,
     TOKENIZER,
     About,
     config_pbtxt,
-    fit_platt,
-    logits_of_texts,
     write_labels,
     write_parity,
     write_text_manifest,
@@ -36,14 +33,10 @@ from guardkit.export.verify import TEXTS, outputs_of
 from guardkit.runtime.base import open_runner
 from guardkit.taxonomy import Category
 from guardkit.text.encode import Encoder
-from guardkit.text.identifiers import find
-from guardkit.text.tagger import USUAL
 from guardkit.train.people import (
     KINDS,
     Share,
     Tagged,
-    held_back_captions,
-    labelled_prompts,
     load_people,
 )
 from guardkit.train.tagger import MAX_TOKENS, OVERLAP, TaggerModel, encode_tagged, load_tagger
@@ -81,10 +74,8 @@ def export_tagger(work: Path, data: Path, written: Path, out: Path, *, version: 
     reference = write_text_manifest(fp32, about, precision="fp32", calibration=about.identity)
     artifact = write_text_manifest(folder, about, precision="int8", calibration=about.identity)
     write_parity(artifact, outputs_of(reference, open_runner(reference, RunnerOptions()), TEXTS))
-    calibration = {about.categories[0]: _calibrated(artifact, data)}
     (folder / "config.pbtxt").write_text(config_pbtxt(artifact.manifest))
-    write_text_manifest(fp32, about, precision="fp32", calibration=calibration)
-    return write_text_manifest(folder, about, precision="int8", calibration=calibration)
+    return write_text_manifest(folder, about, precision="int8", calibration=about.identity)
 
 
 def _about(version: str) -> About:
@@ -117,18 +108,3 @@ def _inputs(texts: list[Tagged], encoder: Encoder) -> Iterator[tuple[Tensor, Ten
     for row in encode_tagged(texts, encoder):
         ids = torch.from_numpy(row.ids)[None]
         yield ids, torch.ones_like(ids)
-
-
-def _calibrated(artifact: Artifact, data: Path) -> Calibration:
-    """Platt scaling of a text's surest token: prompts with and without somebody named, captions."""
-    labelled = labelled_prompts(data / "pii", split="valid")
-    named = [
-        one for one in labelled if one.marks or not find(one.text)
-    ]  # an address may hold a name
-    texts = [one.text for one in named] + list(held_back_captions(data))
-    truth = [any(kind in USUAL for *_, kind in one.marks) for one in named]
-    truth += [False] * (len(texts) - len(named))
-    logits = logits_of_texts(artifact, texts)[:, 0]
-    # A public figure is marked, and no business of the tagger's, which then has nothing to go by.
-    is_told = (logits > _NOTHING_FOUND) | ~np.array(truth)
-    return fit_platt(logits[is_told], np.array(truth)[is_told])

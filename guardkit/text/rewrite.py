@@ -3,7 +3,8 @@
     encode   source -> states, embedding                      once
     decode   states, what is written so far -> what is next   a few times
 
-The decoder mostly copies. So each of its runs is given the rest of the source as a guess, and all that it would
+What the scorers blamed (the spans of the rules that fired) may not be copied: the decoder then has to leave it out or to find
+other words for it. The rest it mostly copies. So each of its runs is given the rest of the source as a guess, and all that it would
 have copied one by one is taken at once ("aggressive decoding", Sun et al. 2021, arXiv 2106.04970): the outcome is
 that of greedy decoding, at a run an edit instead of a run a word. What is copied keeps its case and spaces.
 """
@@ -25,9 +26,10 @@ from guardkit.artifacts import Artifact
 from guardkit.errors import ManifestError
 from guardkit.runtime.base import Arrays, Runner
 from guardkit.steps import REWRITE
+from guardkit.text.edit import Editor
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import Prompt, normalize
-from guardkit.types import Edit
+from guardkit.types import Edit, Span
 
 START, END, NOWHERE = 0, 1, -1  # as in training
 LEAST_SIMILARITY = 0.6
@@ -39,8 +41,13 @@ _MOST_RUNS = 24  # edits of one passage; a text that needs more is given up
 class Rewriter(Protocol):
     """Makes a text harmless. `Guard` takes one of your own."""
 
-    def rewrite(self, text: str) -> str | None:
-        """The text made harmless; itself when nothing is wrong; None when it cannot be."""
+    def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
+        """The text made harmless; itself when nothing is wrong; None when it cannot be.
+
+        Args:
+            text: Any string.
+            spans: What the scorers blamed in it, in characters; there may be more that is wrong, or nothing.
+        """
         ...
 
 
@@ -62,8 +69,8 @@ class ModelRewriter:
         self._pieces = _read_pieces(artifact)
         self._columns = {token: at for at, (token, _) in enumerate(self._pieces)}
 
-    def rewrite(self, text: str) -> str | None:
-        """Rewrite a text of any length, a passage at a time.
+    def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
+        """Rewrite a text of any length, a passage at a time; no word that a span touches is copied.
 
         Returns:
             None: the model went on without end, or the meaning is lost (`LEAST_SIMILARITY`).
@@ -71,15 +78,21 @@ class ModelRewriter:
         Raises:
             RunError: A graph failed.
         """
-        rewritten = [self._passage(one) for one in passages(text)]
-        known = [one for one in rewritten if one is not None]
-        return "".join(known) if len(known) == len(rewritten) else None
+        out, start = "", 0
+        for passage in passages(text):
+            end = start + len(passage)
+            blamed = [(max(one.start, start) - start, min(one.end, end) - start) for one in spans]
+            rewritten = self._passage(passage, [(a, b) for a, b in blamed if a < b])
+            if rewritten is None:
+                return None
+            out, start = out + rewritten, end
+        return out
 
-    def _passage(self, text: str) -> str | None:
+    def _passage(self, text: str, blamed: Sequence[tuple[int, int]]) -> str | None:
         prompt = normalize(text, words=self._tokens.words())
         if not prompt.text.strip():
             return text
-        source = self._read(prompt)
+        source = self._read(prompt, blamed)
         if source is None:
             return None
         items = self._decode(source)
@@ -93,7 +106,7 @@ class ModelRewriter:
             return None
         return rewritten
 
-    def _read(self, prompt: Prompt) -> _Source | None:
+    def _read(self, prompt: Prompt, blamed: Sequence[tuple[int, int]] = ()) -> _Source | None:
         windows = self._tokens.encode([prompt.text])
         if len(windows.texts) != 1:
             return None
@@ -103,8 +116,10 @@ class ModelRewriter:
             for start, end in windows.offsets[0]
         )
         ids = tuple(windows.inputs["input_ids"][0].tolist())
-        tokens = tuple(windows.encodings[0].tokens)
-        return _Source(ids, tokens, ranges, outputs["states"], outputs["embedding"][0])
+        banned = [any(a < end and start < b for a, b in blamed) for start, end in ranges]
+        return _Source(
+            ids, ranges, np.array([banned], np.float32), outputs["states"], outputs["embedding"][0]
+        )
 
     def _decode(self, source: _Source) -> list[_Item] | None:
         """What to write, item by item; None when it does not come to an end."""
@@ -132,6 +147,7 @@ class ModelRewriter:
         inputs: Arrays = {
             "states": source.states,
             "attention_mask": np.ones((1, len(source.ids)), np.int64),
+            "banned": source.banned,
             "written": np.array([written], np.int64),
             "copied": np.array([[NOWHERE, *(item.place for item in items)]], np.int64),
         }
@@ -149,9 +165,10 @@ class _Source:
     """A passage as the model reads it."""
 
     ids: tuple[int, ...]
-    tokens: tuple[str, ...]
     ranges: tuple[tuple[int, int], ...]
     """One a token: characters of the passage."""
+    banned: NDArray[np.float32]
+    """[1, tokens]: 1 for what may not be copied."""
     states: NDArray[np.float32]
     embedding: NDArray[np.float32]
 
@@ -173,7 +190,8 @@ def _rest_of(source: _Source, items: Sequence[_Item]) -> list[_Item]:
     places = [item.place for item in items if item.place != NOWHERE]
     first = places[-1] + 1 if places else 1
     room = _MOST_PIECES - len(items)
-    return [_Item(START, place) for place in range(first, len(source.ids) - 1)][:room]
+    free = np.flatnonzero(source.banned[0, first:-1] == 0) + first
+    return [_Item(START, place) for place in free.tolist()][:room]
 
 
 def _read_pieces(artifact: Artifact) -> list[tuple[int, str]]:
@@ -301,7 +319,7 @@ class LanguageModelRewriter:
         """
         self._ask = ask
 
-    def rewrite(self, text: str) -> str | None:
+    def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:  # noqa: ARG002
         """Rewrite with the model; None when it refuses, or answers anything but the JSON it was asked for.
 
         An answer that cannot be read is never "safe".
@@ -328,13 +346,11 @@ def read_answer(answer: object) -> Answer | None:
         return None
 
 
-def editor_of(
-    rewriter: Rewriter,
-) -> Callable[[str, Sequence[object]], tuple[str, tuple[Edit, ...]]]:
+def editor_of(rewriter: Rewriter) -> Editor:
     """The editor `rewrite`: nothing is edited where the rewriter gives up or finds nothing wrong."""
 
-    def edit(text: str, _: Sequence[object]) -> tuple[str, tuple[Edit, ...]]:
-        rewritten = rewriter.rewrite(text)
+    def edit(text: str, spans: Sequence[Span]) -> tuple[str, tuple[Edit, ...]]:
+        rewritten = rewriter.rewrite(text, spans)
         if rewritten is None or not rewritten.strip():
             return text, ()
         return rewritten, edits_between(text, rewritten)

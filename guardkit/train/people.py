@@ -6,6 +6,7 @@
     prompts     `pii/t2i_person_prompts`, and DiffusionDB prompts, whose artists are not people to hide
     sentences   `pii/presidio_research`, `broad_twitter_corpus`, `wnut17`
 
+Rare words of a dictionary (web2) take the place of some words in texts and slots: that a word is rare makes it no name.
 Names and addresses come from Faker (60 countries), US census lists, labelled US addresses and, for their
 shapes, the names of public figures. About half of the texts are in lower case, as prompts are.
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from english_words import get_english_words_set
 from faker import Faker
 
 from guardkit.errors import InputError
@@ -96,6 +98,8 @@ def load_people(data: Path, written: Path, *, share: Share, seed: int) -> list[T
 _ROMAN = ("en_US", "en_US", "en_GB", "en_GB", "en_IN", "en_IN", "en_IE", "en_NZ", "de_DE", "de_AT", "de_CH", "fr_FR", "fr_CA", "fr_CH", "es_ES", "es_MX", "es_CO", "es_AR", "it_IT", "nl_NL", "nl_BE", "pt_BR", "pt_PT", "pl_PL", "cs_CZ", "sk_SK", "sl_SI", "hr_HR", "hu_HU", "ro_RO", "sv_SE", "no_NO", "da_DK", "fi_FI", "et_EE", "lv_LV", "lt_LT", "tr_TR", "az_AZ", "id_ID", "fil_PH", "en_PK", "yo_NG", "ha_NG", "ig_NG", "sw", "tw_GH", "zu_ZA", "vi_VN", "uz_UZ", "en_TH")  # fmt: skip
 _OTHER = ("ru_RU", "uk_UA", "bg_BG", "el_GR", "ar_AA", "he_IL", "fa_IR", "hi_IN", "zh_CN", "ja_JP", "ko_KR", "th_TH", "ta_IN", "ka_GE", "hy_AM")  # fmt: skip
 _ADDRESSES = ("en_US", "en_US", "en_US", "en_GB", "en_GB", "en_CA", "en_AU", "en_IN", "en_IE", "en_NZ", "de_DE", "de_DE", "de_AT", "de_CH", "fr_FR", "fr_FR", "fr_CA", "fr_CH", "es_ES", "es_MX", "es_CO", "it_IT", "it_IT", "nl_NL", "nl_BE", "pt_BR", "pt_PT", "pl_PL", "cs_CZ", "sk_SK", "sl_SI", "hr_HR", "hu_HU", "ro_RO", "sv_SE", "no_NO", "da_DK", "fi_FI", "tr_TR", "id_ID", "en_PH", "ru_RU", "ja_JP")  # fmt: skip
+_RARE_NOUNS = 0.6  # of the slots for a noun
+_RARE_TEXTS = 0.3  # of the texts that name nobody
 _FAMILY = "all.last"  # of the census: not a given name
 _ABROAD = {"ar": "ar_AA", "fa": "fa_IR", "he": "he_IL", "ru": "ru_RU", "uk": "uk_UA", "el": "el_GR", "zh": "zh_CN", "ja": "ja_JP", "ko": "ko_KR", "hi": "hi_IN", "es": "es_ES", "fr": "fr_FR", "de": "de_DE", "it": "it_IT", "nl": "nl_NL", "pl": "pl_PL", "pt": "pt_BR"}  # fmt: skip
 _NAMES_MADE = 30_000
@@ -137,6 +141,8 @@ class Fillers:
             return self._abroad(name, country), kinds[name]
         if slot in makers:
             return makers[slot](), kinds[slot]
+        if slot == "noun" and self.rng.random() < _RARE_NOUNS:
+            return self.rare(), ""
         if slot not in self._lists:
             raise InputError(f"{{{slot}}}: unknown slot. Known: {[*makers, *self._lists]}.")
         return self._one(self._lists[slot]), ""
@@ -147,6 +153,17 @@ class Fillers:
         if name == "address":
             return self._shortened(fake)
         return f"{fake.first_name()} {fake.last_name()}"
+
+    def rare(self) -> str:
+        """A word of the dictionary that is nobody's name, most likely one that nobody has read."""
+        return self._one(self._words)
+
+    @cached_property
+    def _words(self) -> list[str]:
+        names = {given.lower() for given, _ in self._first} | {last.lower() for last in self._last}
+        words = sorted(get_english_words_set(["web2"]))  # a set: its order changes from run to run
+        fits = (word for word in words if word.isalpha() and word.islower())
+        return [word for word in fits if 3 < len(word) < 13 and word not in names]
 
     def first(self) -> str:
         """A given name."""
@@ -305,11 +322,26 @@ def _from_pool(data: Path, fillers: Fillers, share: Share) -> Iterator[Tagged]:
     for _ in range(share.named_captions):
         yield _named(with_people[int(fillers.rng.integers(len(with_people)))], fillers)
     for at in fillers.rng.permutation(len(captions))[: share.captions]:
-        yield Tagged(captions[at], ())
+        yield Tagged(_with_rare_words(captions[at], fillers), ())
     for at in fillers.rng.permutation(len(claims))[: share.claims]:
         yield Tagged(claims[at], tuple(_unsure(claims[at])))
     for at in fillers.rng.permutation(len(prompts))[: share.diffusion]:
         yield Tagged(prompts[at], tuple(_unsure(prompts[at])))
+
+
+_COMMON = re.compile(r"(?<![\w'-])[a-z]{4,}(?![\w'-])")
+
+
+def _with_rare_words(text: str, fillers: Fillers) -> str:
+    """Now and then one or two words of a text replaced by rare ones."""
+    if fillers.rng.random() > _RARE_TEXTS:
+        return text
+    for _ in range(int(fillers.rng.integers(1, 3))):
+        words = list(_COMMON.finditer(text))
+        if words:
+            match = words[int(fillers.rng.integers(len(words)))]
+            text = text[: match.start()] + fillers.rare() + text[match.end() :]
+    return text
 
 
 def _captions(data: Path) -> list[str]:
@@ -318,14 +350,6 @@ def _captions(data: Path) -> list[str]:
     valid = {row["text"] for row in table.to_pylist() if row["split"] == "valid"}
     every = pq.read_table(data / "text" / "coco_captions" / "train.parquet", columns=["text"])
     return [text for text in every["text"].to_pylist() if text not in valid]
-
-
-def held_back_captions(data: Path) -> Iterator[str]:
-    """COCO captions that are the pool's validation rows: nobody is named in them."""
-    columns = ["text", "source", "split"]
-    for row in pq.read_table(data / "text" / "unified.parquet", columns=columns).to_pylist():
-        if row["source"] == "coco_captions" and row["split"] == "valid":
-            yield row["text"]
 
 
 def _named(caption: str, fillers: Fillers) -> Tagged:

@@ -1,7 +1,7 @@
 """Train `prompt-rewriter`: MiniLM reads a text, a shallow decoder copies from it or writes something else.
 
     guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER               # all: 70k pairs
-    guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER --share 0.02  # a look
+    guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER --start FOLDER  # go on with other texts
 
 Model: s = encoder(source) [B, T, d]
        x_u = E[y_{u-1}] + A s_{p_{u-1}} + P[u]     what was written last, and where in the source it was copied from
@@ -231,7 +231,13 @@ def collate(lessons: Sequence[Lesson], columns: dict[int, int]) -> RewriterBatch
 
 
 def train_rewriter(
-    base: str, data: Path, written: Path, work: Path, settings: RewriterSettings
+    base: str,
+    data: Path,
+    written: Path,
+    work: Path,
+    settings: RewriterSettings,
+    *,
+    start: Path | None = None,
 ) -> None:
     """Train on pairs and leave the model in `work`.
 
@@ -241,6 +247,7 @@ def train_rewriter(
         written: `data/written/repairs`.
         work: Checkpoints and the result go here.
         settings: What the run is made of.
+        start: The --work of an earlier run to go on from.
     """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
@@ -255,6 +262,8 @@ def train_rewriter(
     lessons = [one for one in lessons if _is_writable(one, columns)]
     bert = AutoModel.from_pretrained(base, add_pooling_layer=False)
     model = RewriterModel(bert, bert.config.hidden_size, torch.tensor(pieces))
+    if start is not None:
+        _start_from(model, load_file(start / "model.safetensors"))
     teacher = AutoModel.from_pretrained(base, add_pooling_layer=False).eval()
     _log.info("%d pairs, %d written pieces", len(lessons), len(pieces))
     _fit(model, teacher, lessons, columns, work, settings)
@@ -262,6 +271,18 @@ def train_rewriter(
     bert.config.save_pretrained(work)
     about = {"settings": asdict(settings), "pairs": len(lessons), "pieces": len(pieces)}
     (work / "trained.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _start_from(model: RewriterModel, state: dict[str, Tensor]) -> None:
+    """Take an earlier run's weights; pieces it did not write start from the base's embeddings."""
+    mine = model.state_dict()
+    at = {token: row for row, token in enumerate(state["pieces"].tolist())}
+    known = [(row, at[token]) for row, token in enumerate(mine["pieces"].tolist()) if token in at]
+    here, there = (torch.tensor(rows) for rows in zip(*known, strict=True))
+    for name in ("embedding.weight", "write.weight", "write.bias"):
+        mine[name][here] = state[name][there]
+    own = {"pieces", "embedding.weight", "write.weight", "write.bias"}
+    model.load_state_dict({**mine, **{k: v for k, v in state.items() if k not in own}})
 
 
 def load_rewriter(work: Path) -> RewriterModel:

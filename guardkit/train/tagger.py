@@ -2,6 +2,7 @@
 
     guardkit train pii-tagger --base FOLDER --data FOLDER --work FOLDER               # all: 52k texts, 15 minutes
     guardkit train pii-tagger --base FOLDER --data FOLDER --work FOLDER --share 0.02  # a look
+    guardkit train pii-tagger ... --start FOLDER --seed 2 --rate 3e-5                 # go on, with other texts
 
 What comes out, in --work: `checkpoint.pt` while it runs (start the command again to go on), then
 `model.safetensors`, `tokenizer.json`, `config.json` and `trained.json`, which `guardkit export pii-tagger` turns into
@@ -86,7 +87,13 @@ class TokenRow:
 
 
 def train_tagger(
-    base: str, data: Path, written: Path, work: Path, settings: TaggerSettings
+    base: str,
+    data: Path,
+    written: Path,
+    work: Path,
+    settings: TaggerSettings,
+    *,
+    start: Path | None = None,
 ) -> None:
     """Fine-tune an encoder and leave the model in `work`.
 
@@ -96,6 +103,7 @@ def train_tagger(
         written: `data/written/people`.
         work: Checkpoints and the result go here.
         settings: What the run is made of.
+        start: The --work of an earlier run to go on from.
     """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
@@ -107,6 +115,8 @@ def train_tagger(
     rows = encode_tagged(load_people(data, written, share=share, seed=settings.seed), encoder)
     encoder_model = AutoModel.from_pretrained(base, add_pooling_layer=False)
     model = TaggerModel(encoder_model, encoder_model.config.hidden_size)
+    if start is not None:
+        model.load_state_dict(load_file(start / "model.safetensors"))
     _log.info("%d texts", len(rows))
     _fit(model, rows, work, settings)
     save_file(model.state_dict(), work / "model.safetensors")

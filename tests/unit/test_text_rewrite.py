@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from guardkit.text.rewrite import (
     passages,
     read_answer,
 )
+from guardkit.types import Span
 from tests.fake_steps import NO_THREATS
 from tests.tiny import build_tiny_artifact, change_manifest, file_entry
 
@@ -111,6 +112,36 @@ def test_copying_takes_one_run_an_edit_not_one_a_word(artifact: Artifact) -> Non
     script = Script({4: 6}, end=10)
     rewriter(artifact, script).rewrite("a portrait of my idiot neighbour . hello world")
     assert script.runs == 2
+
+
+def test_what_is_blamed_is_not_copied_whatever_the_model_would(artifact: Artifact) -> None:
+    seen: list[list[float]] = []
+
+    class Watched(Script):
+        def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+            seen.append(inputs["banned"][0].tolist())
+            return super().__call__(inputs)
+
+    text = "a portrait of my idiot neighbour"
+    rewriter(artifact, Watched({4: 6}, end=7)).rewrite(text, [Span(17, 22, "insult", 0.9, "demo")])
+    assert set(map(tuple, seen)) == {(0, 0, 0, 0, 0, 1, 0, 0)}
+
+
+def test_spans_reach_the_passage_they_stand_in(artifact: Artifact) -> None:
+    banned: list[list[float]] = []
+
+    class Watched(Script):
+        def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+            banned.append(inputs["banned"][0].tolist())
+            return super().__call__(inputs)
+
+    first, second = "ab" * 145 + ". ", "my idiot neighbour"
+    assert passages(first + second) == [first, second]
+    start = len(first) + 3
+    blamed = [Span(start, start + 5, "insult", 0.9, "demo")]
+    rewriter(artifact, Watched({}, end=3)).rewrite(first + second, blamed)
+    assert banned[0] == [0, 0, 0, 0]
+    assert banned[-1] == [0, 0, 1, 0, 0]
 
 
 def test_what_lost_its_meaning_is_not_used(artifact: Artifact) -> None:
@@ -201,7 +232,7 @@ class Fixed:
     def __init__(self, answer: str | None) -> None:
         self.answer = answer
 
-    def rewrite(self, text: str) -> str | None:
+    def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
         return self.answer
 
 
@@ -243,7 +274,7 @@ def test_the_decision_says_what_changed() -> None:
 
 def test_a_rewriter_that_fails_lets_nothing_pass() -> None:
     class Broken:
-        def rewrite(self, text: str) -> str | None:
+        def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
             raise RuntimeError(text)
 
     stage = StagePolicy(scorers=("text-safety",), editors=("rewrite",), rules=(INSULTS,))
