@@ -75,7 +75,8 @@ def test_a_path_without_an_artifact_is_not_searched_for_elsewhere(
 
 def test_every_artifact_is_listed_once(use_tiny_models: Path) -> None:
     assert [one.path for one in list_artifacts() if one.path.is_relative_to(use_tiny_models)] == [
-        use_tiny_models / "text-safety"
+        use_tiny_models / "pii-tagger",
+        use_tiny_models / "text-safety",
     ]
     assert artifact_names() == [one.path.name for one in list_artifacts()]
 
