@@ -129,8 +129,9 @@ def _filled(text: str, person: Person, drawn: Mapping[Attribute, str]) -> Iterat
     before = [one for one in ("" if behind else age, drawn.get(Attribute.ETHNICITY)) if one]
     noun = text[person.start : person.end]
     end = person.insert
-    is_bare = noun.lower() in _NO_NOUN
-    if person.is_generic and (gender in _NOUN_OF or is_bare):
+    is_alone = person.insert == person.start  # no word of a compound before it, which would be lost
+    is_bare = is_alone and noun.lower() in _NO_NOUN
+    if is_alone and person.is_generic and (gender in _NOUN_OF or is_bare):
         end, noun = person.end, _NOUN_OF.get(gender or "", "person")
         before += [gender] if gender and gender not in _NOUN_OF else []
         before.append(noun)

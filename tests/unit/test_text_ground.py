@@ -135,3 +135,8 @@ def test_a_batch_is_balanced_and_a_seed_repeats_it() -> None:
     counts = Counter(word for text in runs[0] for word in text.split())
     assert abs(counts["female"] - counts["male"]) == 1
     assert sorted(counts[word] for word in ("Black", "White", "Asian")) == [10, 10, 11]
+
+
+def test_a_word_before_somebody_without_a_noun_is_not_lost() -> None:
+    options = Ground(seed=0, attributes=Attributes(gender={}, ethnicity={}, age={"elderly": 1}))
+    assert Grounder(options)("doctor someone", ())[0] == "elderly doctor someone"
