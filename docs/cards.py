@@ -27,11 +27,11 @@ A policy names it under `scorers`, beside `identifiers`, which finds what has a 
 
 ## Training data
 
-Prompts and messages with slots, written for guardkit (`data/written/people`), filled with names and addresses from Faker (60
-countries), US census lists, labelled US addresses (usaddress) and, for their shapes, the names of public figures
+Prompts and messages with slots, written for guardkit (`data/written/people`), filled with names and addresses from Faker (over
+50 countries), US census lists, labelled US addresses (usaddress) and, for their shapes, the names of public figures
 (Pantheon); COCO captions, as they are and with a name in place of "a man"; labelled sentences of presidio-research, tweets of the Broad
 Twitter Corpus and WNUT-17; prompts of DiffusionDB, whose artists are not people to hide; ToxiGen and others as texts that name nobody.
-Licences: `THIRD_PARTY.md`. Half of the texts in lower case. A text's score is that of its surest token, as training left it; a span's
+(`guardkit.train.people` has since learned to throw in rare words of a dictionary; this version was trained without.) Licences: `THIRD_PARTY.md`. Half of the texts in lower case. A text's score is that of its surest token, as training left it; a span's
 likewise. Both count from .5.
 
 ## Measured

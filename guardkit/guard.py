@@ -233,7 +233,8 @@ class Guard:
     def rewrite(self, text: str, context: Context | None = None) -> str | None:
         """Make a prompt harmless that the policy does not allow as it is, and score what came of it.
 
-        What is still not allowed is rewritten once more. The first call opens `prompt-rewriter` where the policy does not name the editor `rewrite`.
+        What is still not allowed is rewritten once more. The first call opens `prompt-rewriter` where the
+        policy does not name the editor `rewrite`.
 
         Args:
             text: Any string.
@@ -252,22 +253,21 @@ class Guard:
             _typed(text),
             _valid(context),
         )
-        for rewritings_left in reversed(range(_REWRITINGS + 1)):
-            if len(text) > self.policy.limits.max_characters:
-                return None
+        rewritings = 0
+        while len(text) <= self.policy.limits.max_characters:
             check = _Check(Stage.PROMPT, stage_policy, text, context, self._clock(), None)
             decision, spans = self._decide(check, text, quick=False)
             check.clock.end()
-            if decision.status is not Status.OK or decision.action is Action.ALLOW:
-                return text if decision.status is Status.OK else None
-            if not rewritings_left:
+            if decision.status is Status.OK and decision.action is Action.ALLOW:
+                return text
+            if decision.status is not Status.OK or rewritings == _REWRITINGS:
                 return None
             fired = {one.category for one in decision.fired}
             blamed = [span for span in spans if span.category in fired]
             rewritten = self._rewriter.rewrite(text, blamed)
             if rewritten is None or not rewritten.strip() or rewritten == text:
                 return None
-            text = rewritten
+            text, rewritings = rewritten, rewritings + 1
         return None
 
     def enforce(self, decision: Decision) -> Decision:

@@ -6,11 +6,10 @@ guardkit export prompt-rewriter --work FOLDER --data FOLDER --out exported_model
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import onnx
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -27,20 +26,22 @@ from guardkit.export.artifact import (
     write_tokenizer,
 )
 from guardkit.export.quantize import quantize_int8, with_token_scales
-from guardkit.export.to_onnx import INPUTS, OPSET
+from guardkit.export.to_onnx import INPUTS, export_graph
 from guardkit.steps import REWRITER, REWRITER_DECODER
 from guardkit.text.encode import Encoder
+from guardkit.text.rewrite import PIECES
 from guardkit.train.repairs import Draws, load_pairs
 from guardkit.train.rewriter import (
     MAX_TOKENS,
     Lesson,
+    RewriterBatch,
     RewriterModel,
     collate,
+    is_writable,
     lessons_of,
     load_rewriter,
 )
 
-PIECES = "1/pieces.txt"
 _ALPHA = 0.5
 _SCALE_PAIRS = 384  # training pairs that set how int8 evens out the channels
 _SEED = 20261127
@@ -161,18 +162,18 @@ def export_rewriter(work: Path, data: Path, written: Path, out: Path, *, version
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     encoder = Encoder(tokenizer.to_str().encode(), max_tokens=MAX_TOKENS, overlap=8)
     pairs = load_pairs(data, written, draws=_FEW, seed=_SEED)[:_SCALE_PAIRS]
-    lessons = lessons_of(pairs, encoder)
+    seen = _seen(model, lessons_of(pairs, encoder))
     reader, writer = Reader(model).eval(), Writer(model).eval()
     folder = out / REWRITER
     (folder / "1").mkdir(parents=True, exist_ok=True)
     write_tokenizer(tokenizer, folder / TOKENIZER)
     _write_pieces(model.pieces.tolist(), tokenizer, folder / PIECES)
-    _quantized(reader, _reading(lessons), ("states", "embedding"), INPUTS, folder / MODEL)
+    _quantized(reader, _reading(seen), ("states", "embedding"), INPUTS, folder / MODEL)
     artifact = _reader_manifest(folder, version, model)
     inputs = ("states", "attention_mask", "banned", "written", "copied")
     decoder = out / REWRITER_DECODER
     (decoder / "1").mkdir(parents=True, exist_ok=True)
-    _quantized(writer, _writing(model, lessons), ("best",), inputs, decoder / MODEL)
+    _quantized(writer, _writing(model, seen), ("best",), inputs, decoder / MODEL)
     _writer_manifest(decoder, version, artifact)
     return artifact
 
@@ -188,68 +189,43 @@ def _quantized(
     rewritten = with_token_scales(model, kept, alpha=_ALPHA)
     with tempfile.TemporaryDirectory() as scratch:
         graph = Path(scratch) / "rewritten.onnx"
-        export_graph(rewritten, kept[0], inputs, outputs, graph)
+        export_graph(rewritten, kept[0], graph, inputs=inputs, outputs=outputs, axes=_AXES)
         quantize_int8(graph, out)
 
 
+_TOKENS, _PIECES_SO_FAR = ("windows", "tokens"), ("windows", "pieces")
 _AXES = {
-    "input_ids": {0: "windows", 1: "tokens"},
-    "attention_mask": {0: "windows", 1: "tokens"},
-    "states": {0: "windows", 1: "tokens"},
-    "embedding": {0: "windows"},
-    "banned": {0: "windows", 1: "tokens"},
-    "written": {0: "windows", 1: "pieces"},
-    "copied": {0: "windows", 1: "pieces"},
-    "best": {0: "windows", 1: "pieces"},
+    "input_ids": _TOKENS,
+    "attention_mask": _TOKENS,
+    "states": _TOKENS,
+    "embedding": ("windows",),
+    "banned": _TOKENS,
+    "written": _PIECES_SO_FAR,
+    "copied": _PIECES_SO_FAR,
+    "best": _PIECES_SO_FAR,
 }
 
 
-def export_graph(
-    model: nn.Module,
-    example: tuple[Tensor, ...],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    path: Path,
-) -> None:
-    """Write one half as an fp32 graph."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        torch.onnx.export(
-            model.eval(),
-            example,
-            str(path),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_axes={name: _AXES[name] for name in (*inputs, *outputs)},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    onnx.checker.check_model(str(path))
+def _seen(model: RewriterModel, lessons: Sequence[Lesson]) -> list[RewriterBatch]:
+    """The pairs that the vocabulary can write, in batches."""
+    columns = {token: at for at, token in enumerate(model.pieces.tolist())}
+    known = [one for one in lessons if is_writable(one, columns)]
+    return [collate(known[at : at + 8], columns) for at in range(0, len(known), 8)]
 
 
-def _reading(lessons: Sequence[Lesson]) -> Iterator[tuple[Tensor, ...]]:
-    for at in range(0, len(lessons), 8):
-        batch = collate(lessons[at : at + 8], _Everything())
+def _reading(batches: Sequence[RewriterBatch]) -> Iterator[tuple[Tensor, ...]]:
+    for batch in batches:
         yield batch.input_ids, batch.attention_mask
 
 
-def _writing(model: RewriterModel, lessons: Sequence[Lesson]) -> Iterator[tuple[Tensor, ...]]:
-    columns = {token: at for at, token in enumerate(model.pieces.tolist())}
-    known = [one for one in lessons if all(t in columns or p >= 0 for t, p in zip(one.target, one.copied, strict=True))]  # fmt: skip
-    for at in range(0, len(known), 8):
-        batch = collate(known[at : at + 8], columns)
+def _writing(
+    model: RewriterModel, batches: Sequence[RewriterBatch]
+) -> Iterator[tuple[Tensor, ...]]:
+    for batch in batches:
         with torch.no_grad():
             states, _ = model.encode(batch.input_ids, batch.attention_mask)
         banned = torch.zeros(batch.attention_mask.shape)
         yield states, batch.attention_mask, banned, batch.written, batch.copied
-
-
-class _Everything(dict[int, int]):
-    """Columns where nobody asks which."""
-
-    def __missing__(self, _: int) -> int:
-        return 0
 
 
 def _write_pieces(pieces: Sequence[int], tokenizer: Tokenizer, path: Path) -> None:
@@ -263,47 +239,51 @@ def _spec(name: str, dtype: str, *shape: int | str) -> TensorSpec:
 def _reader_manifest(folder: Path, version: str, model: RewriterModel) -> Artifact:
     hidden = model.similarity.out_features
     manifest = Manifest(
-        format=FORMAT,
+        **_SHARED,
         name=REWRITER,
         version=version,
         task="text-rewriting",
-        precision="int8",
-        licence="Apache-2.0",
-        categories=(),
-        calibration={},
-        inputs=tuple(_spec(name, "int64", "windows", "tokens") for name in INPUTS),
+        inputs=tuple(TensorSpec(name, "int64", _TOKENS) for name in INPUTS),
         outputs=(
-            _spec("states", "float32", "windows", "tokens", hidden),
-            _spec("embedding", "float32", "windows", hidden),
+            TensorSpec("states", "float32", (*_TOKENS, hidden)),
+            TensorSpec("embedding", "float32", ("windows", hidden)),
         ),
         files=file_entries(folder, [MODEL, TOKENIZER, PIECES]),
         text=TextOptions(max_tokens=MAX_TOKENS, overlap=8),
     )
-    (folder / "config.pbtxt").write_text(config_pbtxt(manifest))
-    return write_manifest(folder, manifest)
+    return _written(folder, manifest)
 
 
 def _writer_manifest(folder: Path, version: str, reader: Artifact) -> Artifact:
     hidden = reader.manifest.outputs[0].shape[-1]
     manifest = Manifest(
-        format=FORMAT,
+        **_SHARED,
         name=REWRITER_DECODER,
         version=version,
         task="text-writing",
-        precision="int8",
-        licence="Apache-2.0",
-        categories=(),
-        calibration={},
         inputs=(
-            _spec("states", "float32", "windows", "tokens", hidden),
-            _spec("attention_mask", "int64", "windows", "tokens"),
-            _spec("banned", "float32", "windows", "tokens"),
-            _spec("written", "int64", "windows", "pieces"),
-            _spec("copied", "int64", "windows", "pieces"),
+            TensorSpec("states", "float32", (*_TOKENS, hidden)),
+            TensorSpec("attention_mask", "int64", _TOKENS),
+            TensorSpec("banned", "float32", _TOKENS),
+            TensorSpec("written", "int64", _PIECES_SO_FAR),
+            TensorSpec("copied", "int64", _PIECES_SO_FAR),
         ),
-        outputs=(_spec("best", "int64", "windows", "pieces"),),
+        outputs=(TensorSpec("best", "int64", _PIECES_SO_FAR),),
         files=file_entries(folder, [MODEL]),
         fitted=Fitted(reader.manifest.id, reader.manifest.scores_digest, {}),
     )
+    return _written(folder, manifest)
+
+
+_SHARED: dict[str, Any] = {
+    "format": FORMAT,
+    "precision": "int8",
+    "licence": "Apache-2.0",
+    "categories": (),
+    "calibration": {},
+}
+
+
+def _written(folder: Path, manifest: Manifest) -> Artifact:
     (folder / "config.pbtxt").write_text(config_pbtxt(manifest))
     return write_manifest(folder, manifest)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUTS = ("logits", "token_logits")
-OPSET = 17  # the newest that onnxruntime 1.20, the oldest we test, quantizes
+_OPSET = 17  # the newest that onnxruntime 1.20, the oldest we test, quantizes
 
 
 def export_onnx(model: nn.Module, path: Path, *, outputs: Sequence[str] = OUTPUTS) -> None:
@@ -24,8 +24,32 @@ def export_onnx(model: nn.Module, path: Path, *, outputs: Sequence[str] = OUTPUT
         outputs: What it gives: `logits`, `token_logits` or both.
     """
     ids = torch.ones((2, 8), dtype=torch.int64)
-    by_token, by_window = {0: "windows", 1: "tokens"}, {0: "windows"}
+    by_token, by_window = ("windows", "tokens"), ("windows",)
     axes = {name: by_window if name == "logits" else by_token for name in (*INPUTS, *outputs)}
+    export_graph(
+        model, (ids, torch.ones_like(ids)), path, inputs=INPUTS, outputs=outputs, axes=axes
+    )
+
+
+def export_graph(
+    model: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    axes: Mapping[str, Sequence[str]],
+) -> None:
+    """Write any model as an fp32 graph.
+
+    Args:
+        model: Takes what `example` holds.
+        example: One run's inputs.
+        path: The file to write.
+        inputs: Their names.
+        outputs: Names of what it gives.
+        axes: Input or output -> names of its first dimensions, which vary.
+    """
     with warnings.catch_warnings():
         # torch announces its next exporter, and warns of constants in transformers' mask code that
         # hold for every input; the parity card checks that they do.
@@ -33,12 +57,12 @@ def export_onnx(model: nn.Module, path: Path, *, outputs: Sequence[str] = OUTPUT
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             model.eval(),
-            (ids, torch.ones_like(ids)),
+            example,
             str(path),
-            input_names=list(INPUTS),
+            input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_axes=axes,
-            opset_version=OPSET,
+            dynamic_axes={name: dict(enumerate(axes[name])) for name in (*inputs, *outputs)},
+            opset_version=_OPSET,
             dynamo=False,
         )
     onnx.checker.check_model(str(path))

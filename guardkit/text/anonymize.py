@@ -140,7 +140,7 @@ class _Replacements:
         self.originals = originals
         self._text = text
         self._key = key
-        self._people: list[str] = []
+        self._first_person = ""
         self._given = {original: replacement for replacement, original in originals.items()}
 
     def of(self, value: str, kind: str, mode: Mode) -> str:
@@ -162,9 +162,10 @@ class _Replacements:
 
     def generic(self, value: str, kind: str) -> str:
         """What it is, in words; the second person of a text is another one."""
-        self._people += [value] if kind == "PERSON" and value not in self._people else []
-        is_first = kind != "PERSON" or value == self._people[0]
-        return _GENERIC[kind] if is_first else _SOMEBODY_ELSE
+        if kind != "PERSON":
+            return _GENERIC[kind]
+        self._first_person = self._first_person or value
+        return _SOMEBODY if value == self._first_person else _SOMEBODY_ELSE
 
     def mask(self, value: str, _: str) -> str:
         """As many asterisks as characters, gaps kept."""

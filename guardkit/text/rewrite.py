@@ -31,7 +31,12 @@ from guardkit.text.encode import Encoder
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.types import Edit, Span
 
-START, END, NOWHERE = 0, 1, -1  # as in training
+START, END = 0, 1
+"""Places of the two in the vocabulary of written pieces; END is what ends a text."""
+NOWHERE = -1
+"""Source position of a piece that was not copied."""
+PIECES = "1/pieces.txt"
+"""The file of an artifact that holds that vocabulary: `token id` and `piece`, a line each."""
 LEAST_SIMILARITY = 0.6
 """Cosine of the embeddings of a text and its rewriting, below which the meaning counts as lost."""
 _MOST_PIECES = 95
@@ -196,7 +201,7 @@ def _rest_of(source: _Source, items: Sequence[_Item]) -> list[_Item]:
 
 def _read_pieces(artifact: Artifact) -> list[tuple[int, str]]:
     """(token id, piece) of the vocabulary of written pieces."""
-    lines = artifact.read("1/pieces.txt").decode().splitlines()
+    lines = artifact.read(PIECES).decode().splitlines()
     return [(int(token), piece) for token, _, piece in (line.partition(" ") for line in lines)]
 
 

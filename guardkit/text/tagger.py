@@ -86,9 +86,8 @@ class Tagger(TextScorer):
             own = np.where(is_text, logits[..., column], -np.inf)
             if kind == PERSON and own.max(initial=-math.inf) >= self._span_bar:
                 own = self._without_figures(own, offsets, prompt)
+            spans += self._spans(prompt, kind, own, offsets)
             surest = max(surest, float(own.max(initial=-math.inf)))
-            if surest >= self._span_bar:
-                spans += self._spans(prompt, kind, own, offsets)
         (category,) = self.categories
         score = calibrate(surest, self._calibration[0])
         return Scored(Scores({category: score}), tuple(sorted(spans)))
@@ -106,6 +105,8 @@ class Tagger(TextScorer):
         self, prompt: Prompt, kind: str, logits: Floats, offsets: NDArray[np.int64]
     ) -> Iterator[Span]:
         found = logits >= self._span_bar
+        if not found.any():
+            return
         ranges = zip(offsets[found].tolist(), logits[found].tolist(), strict=True)
         runs = whole_words(prompt.text, ranges)
         if kind == ADDRESS:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import Prompt, normalize
 from guardkit.train.data import CATEGORIES, Pool
+from guardkit.train.loop import Plan, fit
 from guardkit.train.mixture import Folders, load_mixture
 from guardkit.train.multilingual import load_multilingual
 from guardkit.train.start import start_from
@@ -143,11 +143,29 @@ def train(
     load = load_multilingual if settings.is_multilingual else load_mixture
     rows = encode_pool(draw(load(folders, split="train"), settings), encoder)
     _log.info("%d rows, %d parameters", len(rows), sum(p.numel() for p in model.parameters()))
-    _fit(model, rows, work, settings)
+    fit(
+        model,
+        batches(rows, settings, epoch=0),
+        lambda batch: loss_of(model, batch, settings),
+        work,
+        _plan(len(rows), settings),
+    )
     save_file(model.state_dict(), work / "model.safetensors")
     model.encoder.config.save_pretrained(work)
     about = {"settings": asdict(settings), "categories": CATEGORIES, "rows": len(rows)}
     (work / "trained.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _plan(rows: int, settings: Settings) -> Plan:
+    return Plan(
+        steps=max(1, rows // settings.batch),
+        batch=settings.batch,
+        encoder_rate=settings.encoder_rate,
+        head_rate=settings.head_rate,
+        warmup=settings.warmup,
+        decay=settings.decay,
+        checkpoint_steps=settings.checkpoint_steps,
+    )
 
 
 def build(base: str) -> SafetyModel:
@@ -293,7 +311,7 @@ def collate(rows: Sequence[Row]) -> Batch:
     )
 
 
-# --- loss and loop --------------------------------------------------------------------------------
+# --- loss --------------------------------------------------------------------------------
 
 
 def loss_of(model: SafetyModel, batch: Batch, settings: Settings) -> Tensor:
@@ -310,78 +328,3 @@ def loss_of(model: SafetyModel, batch: Batch, settings: Settings) -> Tensor:
 def _masked_bce(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     losses = binary_cross_entropy_with_logits(logits, labels, reduction="none") * weights
     return losses.sum() / weights.sum().clamp(min=1)
-
-
-def _fit(model: SafetyModel, rows: Sequence[Row], work: Path, settings: Settings) -> None:
-    steps = max(1, len(rows) // settings.batch)
-    heads = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
-    optimizer = torch.optim.AdamW(
-        [
-            {
-                "params": [p for p in model.encoder.parameters() if p.requires_grad],
-                "lr": settings.encoder_rate,
-            },
-            {"params": heads, "lr": settings.head_rate},
-        ],
-        weight_decay=settings.decay,
-    )
-    warmup = max(1, int(steps * settings.warmup))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / (steps - warmup + 1))),
-    )
-    done = resume(model, optimizer, schedule, work)
-    model.train()
-    started, recent = time.monotonic(), 0.0
-    for step, batch in enumerate(batches(rows, settings, epoch=0)):
-        if step < done:
-            continue
-        loss = loss_of(model, batch, settings)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        recent = 0.98 * recent + 0.02 * loss.item() if recent else loss.item()
-        if (step + 1) % settings.checkpoint_steps == 0:
-            rate = (step + 1 - done) * settings.batch / (time.monotonic() - started)
-            _log.info(
-                "step %d of %d, loss %.4f, %.0f texts a second", step + 1, steps, recent, rate
-            )
-            checkpoint(step + 1, model, optimizer, schedule, work)
-
-
-def checkpoint(
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    work: Path,
-) -> None:
-    """Keep what a run needs to go on from a step."""
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-    }
-    torch.save(state, work / "checkpoint.tmp")
-    (work / "checkpoint.tmp").replace(work / "checkpoint.pt")
-
-
-def resume(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    work: Path,
-) -> int:
-    """Load the last checkpoint, if any; returns the steps already done."""
-    path = work / "checkpoint.pt"
-    if not path.is_file():
-        return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    _log.info("resumed at step %d", state["step"])
-    return int(state["step"])

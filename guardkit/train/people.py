@@ -7,7 +7,7 @@
     sentences   `pii/presidio_research`, `broad_twitter_corpus`, `wnut17`
 
 Rare words of a dictionary (web2) take the place of some words in texts and slots: that a word is rare makes it no name.
-Names and addresses come from Faker (60 countries), US census lists, labelled US addresses and, for their
+Names and addresses come from Faker (over 50 countries), US census lists, labelled US addresses and, for their
 shapes, the names of public figures. About half of the texts are in lower case, as prompts are.
 """
 
@@ -29,8 +29,9 @@ from english_words import get_english_words_set
 from faker import Faker
 
 from guardkit.errors import InputError
+from guardkit.text.tagger import ADDRESS, PERSON, PLACE
 
-PERSON, ADDRESS, PLACE = KINDS = ("PERSON", "ADDRESS", "PLACE")
+KINDS = (PERSON, ADDRESS, PLACE)
 Rng = np.random.Generator
 Marked = tuple[int, int, str]
 """First character, one past the last, kind; "" for what nobody can say."""

@@ -1,6 +1,6 @@
 """Train `prompt-rewriter`: MiniLM reads a text, a shallow decoder copies from it or writes something else.
 
-    guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER               # all: 70k pairs
+    guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER               # all: 64k pairs, an hour
     guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER --start FOLDER  # go on with other texts
 
 Model: s = encoder(source) [B, T, d]
@@ -20,13 +20,11 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -36,7 +34,9 @@ from transformers import AutoConfig, AutoModel
 
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
-from guardkit.train.classifier import ClippedGelu, checkpoint, read_tokenizer, resume
+from guardkit.text.rewrite import END, NOWHERE, START
+from guardkit.train.classifier import ClippedGelu, read_tokenizer
+from guardkit.train.loop import Plan, fit, of_similar_length
 from guardkit.train.repairs import Draws, Pair, load_pairs
 
 _log = logging.getLogger(__name__)
@@ -44,10 +44,6 @@ _log = logging.getLogger(__name__)
 MAX_TOKENS = 96
 LONGEST = 96
 """Pieces of a rewritten text, at most."""
-NOWHERE = -1
-"""Source position of a piece that was not copied."""
-START, END = 0, 1
-"""Places of the two in the vocabulary of written pieces; END is what ends a text."""
 _NOTHING = -100  # what cross_entropy leaves out
 _LAYERS, _HEADS, _INNER = 2, 6, 1024
 _TEACH_EVERY = (
@@ -259,18 +255,40 @@ def train_rewriter(
     lessons = lessons_of(pairs, encoder)
     pieces = vocabulary_of(lessons)
     columns = {token: at for at, token in enumerate(pieces)}
-    lessons = [one for one in lessons if _is_writable(one, columns)]
+    lessons = [one for one in lessons if is_writable(one, columns)]
     bert = AutoModel.from_pretrained(base, add_pooling_layer=False)
     model = RewriterModel(bert, bert.config.hidden_size, torch.tensor(pieces))
     if start is not None:
         _start_from(model, load_file(start / "model.safetensors"))
     teacher = AutoModel.from_pretrained(base, add_pooling_layer=False).eval()
     _log.info("%d pairs, %d written pieces", len(lessons), len(pieces))
-    _fit(model, teacher, lessons, columns, work, settings)
+    groups = of_similar_length(
+        [len(one.source) for one in lessons], batch=settings.batch, seed=settings.seed
+    )
+    batches = (collate([lessons[row] for row in group], columns) for group in groups)
+    fit(
+        model,
+        batches,
+        lambda batch: loss_of(model, teacher, batch, settings),
+        work,
+        _plan(len(lessons), settings),
+    )
     save_file(model.state_dict(), work / "model.safetensors")
     bert.config.save_pretrained(work)
     about = {"settings": asdict(settings), "pairs": len(lessons), "pieces": len(pieces)}
     (work / "trained.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _plan(pairs: int, settings: RewriterSettings) -> Plan:
+    return Plan(
+        steps=-(-pairs // settings.batch),
+        batch=settings.batch,
+        encoder_rate=settings.encoder_rate,
+        head_rate=settings.decoder_rate,
+        warmup=settings.warmup,
+        decay=settings.decay,
+        checkpoint_steps=settings.checkpoint_steps,
+    )
 
 
 def _start_from(model: RewriterModel, state: dict[str, Tensor]) -> None:
@@ -294,7 +312,8 @@ def load_rewriter(work: Path) -> RewriterModel:
     return model.eval()
 
 
-def _is_writable(lesson: Lesson, columns: dict[int, int]) -> bool:
+def is_writable(lesson: Lesson, columns: dict[int, int]) -> bool:
+    """Whether all that a pair does not copy is in the vocabulary."""
     return all(
         place != NOWHERE or token in columns
         for token, place in zip(lesson.target, lesson.copied, strict=True)
@@ -314,56 +333,3 @@ def loss_of(
         known = teacher(input_ids=ids, attention_mask=mask)[0] * mask.unsqueeze(-1)
         wanted = unit(known.sum(1), dim=-1)
     return edits + settings.similarity_weight * (1 - (embedding[some] * wanted).sum(-1)).mean()
-
-
-def _batches(
-    lessons: Sequence[Lesson], columns: dict[int, int], settings: RewriterSettings
-) -> Iterator[RewriterBatch]:
-    rng = np.random.default_rng(settings.seed)
-    order = np.argsort([len(one.source) + rng.random() * 6 for one in lessons])
-    groups = [order[at : at + settings.batch] for at in range(0, len(order), settings.batch)]
-    for group in rng.permutation(len(groups)):
-        yield collate([lessons[row] for row in groups[group]], columns)
-
-
-def _fit(
-    model: RewriterModel,
-    teacher: nn.Module,
-    lessons: Sequence[Lesson],
-    columns: dict[int, int],
-    work: Path,
-    settings: RewriterSettings,
-) -> None:
-    steps = -(-len(lessons) // settings.batch)
-    own = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": list(model.encoder.parameters()), "lr": settings.encoder_rate},
-            {"params": own, "lr": settings.decoder_rate},
-        ],
-        weight_decay=settings.decay,
-    )
-    warmup = max(1, int(steps * settings.warmup))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / (steps - warmup + 1))),
-    )
-    done = resume(model, optimizer, schedule, work)
-    model.train()
-    started, recent = time.monotonic(), 0.0
-    for step, batch in enumerate(_batches(lessons, columns, settings)):
-        if step < done:
-            continue
-        loss = loss_of(model, teacher, batch, settings)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        recent = 0.98 * recent + 0.02 * loss.item() if recent else loss.item()
-        if (step + 1) % settings.checkpoint_steps == 0:
-            rate = (step + 1 - done) * settings.batch / (time.monotonic() - started)
-            _log.info(
-                "step %d of %d, loss %.4f, %.0f pairs a second", step + 1, steps, recent, rate
-            )
-            checkpoint(step + 1, model, optimizer, schedule, work)
