@@ -39,7 +39,7 @@ from guardkit.taxonomy import Stage
 from guardkit.text.anonymize import Mode, anonymize, vault_of
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import Editor
-from guardkit.text.editors import EditorRun, Editors, after_edit, editors_to_run, undo
+from guardkit.text.editors import Edited, EditorRun, Editors, after_edit, editors_to_run, undo
 from guardkit.text.identifiers import apart, find
 from guardkit.text.measure import Measurer, Prepared, Translate
 from guardkit.text.opening import open_rewriter, open_scorers, open_tagger
@@ -100,9 +100,9 @@ class Guard:
         self.policy = policy
         self._made_of = (policy, tuple(scorers), editors, translate, rewriter, open_runner)
         self._open_runner = open_runner
-        if rewriter is None and REWRITE in policy.editors:
-            rewriter = open_rewriter(policy, open_runner)
-        self._given_rewriter = rewriter
+        if rewriter is not None or REWRITE in policy.editors:
+            rewriter = open_rewriter(policy, rewriter, open_runner)
+        self._opened_rewriter = rewriter
         self._editors = Editors(policy, editors or {}, rewriter)
         given = {scorer.name: scorer for scorer in scorers}
         opened = open_scorers(policy, given, open_runner)
@@ -331,7 +331,7 @@ class Guard:
     @functools.cached_property
     def _rewriter(self) -> Rewriter:
         """The caller's, the policy's, else the shipped one."""
-        return self._given_rewriter or open_rewriter(self.policy, self._open_runner)
+        return self._opened_rewriter or open_rewriter(self.policy, None, self._open_runner)
 
     @functools.cached_property
     def _tagger(self) -> Tagger:
@@ -467,43 +467,52 @@ class Guard:
 
     def _edit(
         self,
-        decision: Decision,
+        before: Decision,
         check: _Check,
         editors: Sequence[EditorRun],
         spans: Sequence[Span],
     ) -> Decision:
-        """Steps 4 and 5: edit, then measure and decide once more."""
-        try:
-            edited = check.clock.within_limit(
-                lambda: self._editors.run(editors, check.text, spans, check.clock),
-                name="editors",
-            )
-        except Exception as e:  # noqa: BLE001  a failure boundary: an editor may be anybody's code
-            _log.warning("an editor failed: %s", type(e).__name__)
-            status = Status.DEGRADED if decision.status is Status.OK else decision.status
-            decision = replace(decision, status=status, action=Action.EDIT)
-            return after_edit(decision, check.policy, "an editor failed")
-        if not edited.edits:
-            return after_edit(decision, check.policy, "no editor found anything to change")
-        before, decision = (
-            decision,
-            replace(
+        """Steps 4 and 5: edit, then measure and decide once more; what `rewrite` left may get another round."""
+        decision, text = before, check.text
+        for round_ in range(self.policy.limits.edits):
+            try:
+                edited = self._edited(check, text, editors, spans)
+            except Exception as e:  # noqa: BLE001  a failure boundary: an editor may be anybody's code
+                _log.warning("an editor failed: %s", type(e).__name__)
+                status = Status.DEGRADED if decision.status is Status.OK else decision.status
+                decision = replace(decision, status=status, action=Action.EDIT)
+                return after_edit(decision, check.policy, "an editor failed")
+            if not edited.edits:
+                if round_ == 0:
+                    return after_edit(decision, check.policy, "no editor found anything to change")
+                break
+            text = edited.text
+            decision = replace(
                 decision,
                 action=Action.EDIT,
-                edits=edited.edits,
-                text=edited.text,
-                vault=edited.vault,
-            ),
-        )
-        if len(edited.text) > self.policy.limits.max_characters:
-            return undo(before, decision, check.policy, "the edited text is too long")
-        again, _ = self._decide(check, edited.text, quick=False)
-        if again.status is not Status.OK:
-            decision = replace(decision, status=again.status)
-        if again.action is Action.ALLOW:
-            reasons = (f"after edit, {reason}" for reason in again.reasons)
-            return replace(decision, reasons=(*decision.reasons, *reasons))
+                edits=decision.edits + edited.edits,
+                text=text,
+                vault=edited.vault or decision.vault,
+            )
+            if len(text) > self.policy.limits.max_characters:
+                return undo(before, decision, check.policy, "the edited text is too long")
+            again, spans = self._decide(check, text, quick=False)
+            if again.status is not Status.OK:
+                decision = replace(decision, status=again.status)
+            if again.action is Action.ALLOW:
+                reasons = (f"after edit, {reason}" for reason in again.reasons)
+                return replace(decision, reasons=(*decision.reasons, *reasons))
+            editors = [run for run in editors_to_run(again, check.policy) if run.name == REWRITE]
+            if again.action is not Action.EDIT or not editors:
+                break
         return undo(before, decision, check.policy, f"still not allowed ({again.reasons[0]})")
+
+    def _edited(
+        self, check: _Check, text: str, editors: Sequence[EditorRun], spans: Sequence[Span]
+    ) -> Edited:
+        return check.clock.within_limit(
+            lambda: self._editors.run(editors, text, spans, check.clock), name="editors"
+        )
 
     def _enforcement(self, decision: Decision, original: str) -> dict[str, Any]:
         """Which text to use; under `mode: shadow` everything passes, and the decision says so."""

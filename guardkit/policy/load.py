@@ -31,7 +31,7 @@ def load_policy(path: str | Path, *, known: Known | None = None) -> Policy:
     """
     file = Path(path)
     faults: list[Fault] = []
-    tree = _read_extended(file, faults, ())
+    tree = _with_concepts(_read_extended(file, faults, ()), faults)
     data = check_shape(tree, Policy, faults)
     if isinstance(data, dict):
         _read_lists(data, tree, faults)
@@ -129,7 +129,23 @@ def _rule_name(rule: Node) -> str | None:
     return name.scalar if name else None
 
 
-# --- lists ----------------------------------------------------------------------------------------
+# --- concepts and lists ----------------------------------------------------------------------------------------
+
+
+def _with_concepts(tree: Node, faults: list[Fault]) -> Node:
+    """Lay a policy's concepts over those of its file, so that its digest covers both."""
+    named = (tree.mapping or {}).get("concepts_file")
+    if named is None or named.scalar is None or named.is_null:
+        return tree
+    merged = dict(tree.mapping or {})
+    del merged["concepts_file"]
+    try:
+        shared = read_tree(Path(named.file).parent / named.scalar, faults)
+        own = merged.get("concepts")
+        merged["concepts"] = shared if own is None else _overlay(shared, own)
+    except PolicyError as e:
+        faults += [named.fault("concepts_file", f"cannot be used: {one}") for one in e.faults]
+    return dataclasses.replace(tree, mapping=merged)
 
 
 def _read_lists(data: dict[str, Any], tree: Node, faults: list[Fault]) -> None:

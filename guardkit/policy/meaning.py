@@ -55,6 +55,32 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
     for name, entries in lists.items():
         yield from _check_list(_mapping(entries), ("lists", name))
     yield from _check_ground(_mapping(data.get("ground")), data)
+    yield from _check_concepts(_mapping(data.get("concepts")))
+    if data.get("concepts_file") is not None:  # `load_policy` reads the file and takes the key out
+        yield ("concepts_file",), "is read from policy files alone. Put the entries in 'concepts'."
+
+
+def _check_concepts(concepts: Mapping[str, Any]) -> Iterator[Problem]:
+    """No phrase belongs to two concepts, and no replacement is or holds one (a cycle)."""
+    owners = dict[str, str]()
+    for name, entry in concepts.items():
+        at: Where = ("concepts", name)
+        for phrase in (name, *_texts(_mapping(entry).get("examples"))):
+            if not any(map(str.isalnum, phrase)):
+                yield at, f"'{phrase}' needs a letter or a digit."
+            elif owners.setdefault(phrase.lower(), name) != name:
+                yield at, f"'{phrase}' belongs to '{owners[phrase.lower()]}' too. Remove one."
+    for name, entry in concepts.items():
+        replacement = entry if isinstance(entry, str) else _mapping(entry).get("replacement")
+        if not isinstance(replacement, str):
+            continue
+        if not any(map(str.isalnum, replacement)):
+            yield ("concepts", name), "its replacement is empty. Say what is to stand there."
+        words = f" {' '.join(replacement.lower().split())} "
+        held = next((phrase for phrase in owners if f" {phrase} " in words), None)
+        if held is not None:
+            problem = f"its replacement '{replacement}' holds '{held}' of '{owners[held]}', a cycle. Say it otherwise."
+            yield ("concepts", name), problem
 
 
 def _check_backend(options: Mapping[str, Any], path: Where) -> Iterator[Problem]:

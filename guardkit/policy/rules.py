@@ -69,8 +69,8 @@ class StagePolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Bounds on the work one check may cause."""
 
-    edits: Annotated[int, Meta(ge=0, le=1)] = 1
-    """Edit rounds; each costs one more scoring run."""
+    edits: Annotated[int, Meta(ge=0, le=3)] = 1
+    """Edit rounds; each costs one more scoring run. A second one is for what `rewrite` left."""
     regenerations: Annotated[int, Meta(ge=0, le=16)] = 1
     max_characters: Annotated[int, Meta(ge=1, le=1_000_000)] = 8000
     too_long: FailureAction = "block"
@@ -131,6 +131,14 @@ class Ground(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     specific: tuple[Specific, ...] = ()
 
 
+class Concept(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What takes the place of a concept wherever a text is rewritten."""
+
+    replacement: str
+    examples: tuple[str, ...] = ()
+    """Other words for the concept (`zombies`, `the undead`), replaced as its name is."""
+
+
 class Languages(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to do about languages that the scorers know less well, or not at all."""
 
@@ -179,6 +187,10 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     gather: Gather = Gather()
     anonymize: Anonymize = Anonymize()
     ground: Ground = Ground()
+    concepts: dict[str, str | Concept] = {}
+    """Concept -> what the editor `rewrite` puts in its place, before its model sees the text."""
+    concepts_file: str | None = None
+    """A YAML file beside the policy that holds such a mapping; `concepts` is laid over it."""
     mode: Literal["enforce", "shadow"] = "enforce"
     languages: Languages = Languages()
     lists: dict[Name, WordList] = {}

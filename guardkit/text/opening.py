@@ -18,9 +18,10 @@ from guardkit.steps import (
     REWRITER_DECODER,
 )
 from guardkit.text.blocklist import Blocklist
+from guardkit.text.concepts import ConceptMap, ConceptRewriter
 from guardkit.text.identifiers import Identifiers
 from guardkit.text.public_figures import PublicFigures
-from guardkit.text.rewrite import ModelRewriter, check_pair
+from guardkit.text.rewrite import ModelRewriter, Rewriter, check_pair
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.text.tagger import Tagger
 
@@ -62,13 +63,18 @@ def open_tagger(policy: Policy, open_runner: OpenRunner) -> Tagger:
     return opened
 
 
-def open_rewriter(policy: Policy, open_runner: OpenRunner) -> ModelRewriter:
-    """The rewriter that ships with guardkit.
+def open_rewriter(policy: Policy, given: Rewriter | None, open_runner: OpenRunner) -> Rewriter:
+    """The caller's rewriter, or else the one that ships with guardkit, behind the policy's concepts.
 
     Raises:
         ArtifactError: One of its two artifacts is missing, changed, malformed, or not made for the other.
         BackendError: It cannot be run here.
     """
+    rewriter = given if given is not None else _open_model_rewriter(policy, open_runner)
+    return ConceptRewriter(rewriter, ConceptMap(policy.concepts)) if policy.concepts else rewriter
+
+
+def _open_model_rewriter(policy: Policy, open_runner: OpenRunner) -> ModelRewriter:
     options = policy.models.get(REWRITER, RunnerOptions())
     encoder, decoder = find_artifact(REWRITER), find_artifact(REWRITER_DECODER)
     check_pair(encoder, decoder)

@@ -9,6 +9,7 @@ import pytest
 
 from guardkit.errors import PolicyError
 from guardkit.policy.load import list_policies, load_policy, load_preset
+from guardkit.policy.rules import Concept
 from tests.conftest import WriteFile
 from tests.faults import GOOD, only_fault
 
@@ -109,6 +110,56 @@ def test_a_policy_that_extends_itself_is_a_fault(
 def test_extending_nothing_is_no_fault(write_file: WriteFile, nothing: str) -> None:
     policy = load_policy(write_file("p.yaml", f"{GOOD}extends: {nothing}\n"))
     assert policy.extends is None
+
+
+# --- concepts ---------------------------------------------------------------------------------------
+
+CONCEPTS = "policy: x\nconcepts_file: c.yaml\nconcepts: {zombie: scarecrow}\n"
+
+
+def test_concepts_are_laid_over_those_of_the_file(write_file: WriteFile) -> None:
+    write_file("c.yaml", "zombie: owl\ngun: {replacement: camera, examples: [rifle]}\n")
+    policy = load_policy(write_file("p.yaml", CONCEPTS))
+    gun = Concept("camera", ("rifle",))
+    assert policy.concepts == {"zombie": "scarecrow", "gun": gun}
+    assert policy.concepts_file is None
+
+
+def test_a_concepts_file_of_a_parent_lies_beside_the_parent(write_file: WriteFile) -> None:
+    write_file("base/c.yaml", "gun: camera\n")
+    write_file("base/base.yaml", CONCEPTS)
+    policy = load_policy(write_file("child.yaml", "policy: z\nextends: base/base.yaml\n"))
+    assert policy.concepts == {"gun": "camera", "zombie": "scarecrow"}
+
+
+def test_a_missing_concepts_file_is_a_fault_at_its_key(write_file: WriteFile) -> None:
+    fault = only_fault(write_file("p.yaml", CONCEPTS))
+    assert (fault.line, fault.path) == (2, "concepts_file")
+
+
+def test_a_fault_in_a_concepts_file_is_named_with_its_place(write_file: WriteFile) -> None:
+    file = write_file("c.yaml", "gun: camera\nknife:\n  instead: spoon\n")
+    path = write_file("p.yaml", CONCEPTS)
+    with pytest.raises(PolicyError) as caught:
+        load_policy(path)
+    places = {(fault.file, fault.line, fault.path) for fault in caught.value.faults}
+    assert places == {(str(file), 3, "concepts.knife"), (str(file), 3, "concepts.knife.instead")}
+
+
+@pytest.mark.parametrize(
+    ("concepts", "problem"),
+    [
+        pytest.param("{gun: a water pistol, pistol: hat}", "holds 'pistol' of 'pistol', a cycle", id="cycle"),
+        pytest.param("{gun: {replacement: hat, examples: [rifle]}, rifle: cap}", "belongs to 'gun' too", id="twice"),
+        pytest.param("{gun: ' '}", "its replacement is empty", id="empty"),
+        pytest.param("{'-': hat}", "needs a letter or a digit", id="no word"),
+    ],
+)  # fmt: skip
+def test_concepts_that_contradict_are_refused(
+    write_file: WriteFile, concepts: str, problem: str
+) -> None:
+    fault = only_fault(write_file("p.yaml", f"policy: x\nconcepts: {concepts}\n"))
+    assert problem in fault.problem
 
 
 # --- lists ----------------------------------------------------------------------------------------

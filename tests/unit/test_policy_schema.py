@@ -60,7 +60,7 @@ def test_the_schema_accepts_what_a_policy_dumps() -> None:
         pytest.param({"version": 0}, id="version-below-one"),
         pytest.param({"on_failure": "edit"}, id="edit-is-no-answer-to-failure"),
         pytest.param({"mode": "off"}, id="unknown-mode"),
-        pytest.param({"limits": {"edits": 2}}, id="two-edit-rounds"),
+        pytest.param({"limits": {"edits": 4}}, id="too-many-edit-rounds"),
         pytest.param({"prompt": {"rules": [{"name": "a", "action": "block"}]}}, id="no-condition"),
         pytest.param(
             {

@@ -11,7 +11,7 @@ import pytest
 from guardkit import Action, Guard, Policy
 from guardkit.artifacts import Artifact, load_artifact
 from guardkit.errors import ManifestError
-from guardkit.policy.rules import Rule, StagePolicy, When
+from guardkit.policy.rules import Limits, Rule, StagePolicy, When
 from guardkit.runtime.base import Arrays
 from guardkit.runtime.fake import FakeRunner
 from guardkit.text.rewrite import (
@@ -265,6 +265,30 @@ def test_what_is_rewritten_is_scored_again(
     decision = guard.check_prompt("my idiot neighbour")
     assert (decision.action, decision.text) == (action, text)
     assert guard.rewrite("my idiot neighbour") == made
+
+
+class Stepwise:
+    """Takes one rude word away at a time."""
+
+    def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
+        word = "idiot" if "idiot" in text else "fool"
+        return text.replace(f"{word} ", "", 1)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "action", "edits"),
+    [
+        pytest.param(1, Action.BLOCK, 0, id="one round leaves one"),
+        pytest.param(2, Action.EDIT, 2, id="two rounds"),
+        pytest.param(3, Action.EDIT, 2, id="no more rounds than needed"),
+    ],
+)
+def test_what_rewriting_left_gets_another_round(rounds: int, action: Action, edits: int) -> None:
+    stage = StagePolicy(scorers=("text-safety",), editors=("rewrite",), rules=(INSULTS,))
+    policy = Policy("repair", prompt=stage, limits=Limits(edits=rounds))
+    decision = Guard(policy, rewriter=Stepwise()).check_prompt("my idiot fool neighbour")
+    assert (decision.action, len(decision.edits)) == (action, edits)
+    assert decision.text == ("my neighbour" if edits else None)
 
 
 def test_the_decision_says_what_changed() -> None:
