@@ -116,6 +116,7 @@ class Writer(nn.Module):
         self.layers = nn.ModuleList([Layer(layer) for layer in model.decoder.layers])
         self.norm, self.write = model.decoder.norm, model.write
         self.copy_query, self.copy_key = model.query, model.key
+        self.ban = model.ban
 
     def forward(
         self,
@@ -125,7 +126,8 @@ class Writer(nn.Module):
         written: Tensor,
         copied: Tensor,
     ) -> Tensor:
-        """As there, with `banned` f32 [B, T]: 1 where nothing may be copied from. Returns int64 [B, U]."""
+        """Of the same inputs, int64 [B, U]."""
+        states = states + banned.unsqueeze(-1) * self.ban
         index = copied.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
         place = self.place(torch.gather(states, 1, index)) * (copied >= 0).unsqueeze(-1).float()
         x = self.embedding(written) + place + self.positions[: written.shape[1]]
@@ -224,8 +226,7 @@ def _writing(
     for batch in batches:
         with torch.no_grad():
             states, _ = model.encode(batch.input_ids, batch.attention_mask)
-        banned = torch.zeros(batch.attention_mask.shape)
-        yield states, batch.attention_mask, banned, batch.written, batch.copied
+        yield states, batch.attention_mask, batch.banned, batch.written, batch.copied
 
 
 def _write_pieces(pieces: Sequence[int], tokenizer: Tokenizer, path: Path) -> None:

@@ -4,6 +4,7 @@
     guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER --start FOLDER  # go on with other texts
 
 Model: s = encoder(source) [B, T, d]
+       s_t = s_t + b where a token is banned       the decoder knows what it may not copy, and plans for it
        x_u = E[y_{u-1}] + A s_{p_{u-1}} + P[u]     what was written last, and where in the source it was copied from
        h = decoder(x, s) [B, U, d]                  two layers, causal
        scores_u = [G h_u ; (Q h_u) . (K s) / sqrt d]  [V + T]: write piece v of a small vocabulary, or copy position t
@@ -12,7 +13,9 @@ Model: s = encoder(source) [B, T, d]
 Loss:  CE(scores_u, what the pair's alignment does at u) + 1 - cos(e, the base encoder's embedding)
 
 An alignment (difflib, on pieces) says which target pieces are copied, and from where; so a run of copied words is
-one easy decision a word, and their spelling, case and spaces are the source's own.
+one easy decision a word, and their spelling, case and spaces are the source's own. In half of the lessons some of what
+is not copied is banned, as the guard bans what its scorers blame (`with_bans`); in the others nothing is, and the model has
+to find what is wrong by itself.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ import difflib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -49,7 +54,9 @@ _LAYERS, _HEADS, _INNER = 2, 6, 1024
 _TEACH_EVERY = (
     4  # rows of a batch whose embedding is asked of the base encoder: a third of the cost otherwise
 )
-_RAREST = 2
+_BANNED_LESSONS, _BANNED_RUNS, _WIDENED = 0.5, 0.8, 0.15
+"""Shares: of the lessons that have bans, of the runs banned in them, of these that reach one or two words further."""
+_RAREST = 3
 """A piece that was written less often than this in training stays out of the vocabulary."""
 
 
@@ -81,6 +88,7 @@ class RewriterModel(nn.Module):
         self.embedding = nn.Embedding(len(pieces), hidden)
         self.positions = nn.Parameter(torch.randn(LONGEST + 1, hidden) * 0.02)
         self.place = nn.Linear(hidden, hidden)
+        self.ban = nn.Parameter(torch.zeros(hidden))
         layer = nn.TransformerDecoderLayer(
             hidden,
             _HEADS,
@@ -110,13 +118,19 @@ class RewriterModel(nn.Module):
         return states, unit(self.similarity(mean), dim=-1)
 
     def decode(
-        self, states: Tensor, attention_mask: Tensor, written: Tensor, copied: Tensor
+        self,
+        states: Tensor,
+        attention_mask: Tensor,
+        banned: Tensor,
+        written: Tensor,
+        copied: Tensor,
     ) -> Tensor:
         """Score what comes next, at every place of a target so far.
 
         Args:
             states: f32 [B, T, d].
             attention_mask: int64 [B, T].
+            banned: f32 [B, T], 1 where nothing may be copied from.
             written: int64 [B, U], places in `pieces`, START first.
             copied: int64 [B, U], source positions, NOWHERE for what was not copied.
 
@@ -124,6 +138,7 @@ class RewriterModel(nn.Module):
             f32 [B, U, V + T].
         """
         hidden = states.shape[-1]
+        states = states + banned.unsqueeze(-1) * self.ban
         index = copied.clamp(min=0).unsqueeze(-1).expand(-1, -1, hidden)
         place = self.place(torch.gather(states, 1, index)) * (copied >= 0).unsqueeze(-1)
         length = written.shape[1]
@@ -132,7 +147,7 @@ class RewriterModel(nn.Module):
         absent = attention_mask == 0
         h = self.decoder(x, states, tgt_mask=later, memory_key_padding_mask=absent)
         copy = self.query(h) @ self.key(states).transpose(1, 2) / hidden**0.5
-        copy = copy.masked_fill(absent.unsqueeze(1), -1e4)
+        copy = copy.masked_fill((absent | (banned > 0)).unsqueeze(1), -1e4)
         return torch.cat([self.write(h), copy], dim=-1)
 
 
@@ -149,6 +164,8 @@ class Lesson:
     """Token ids, without special tokens."""
     copied: tuple[int, ...]
     """One a target piece: the source position it is copied from, or NOWHERE."""
+    banned: frozenset[int] = frozenset()
+    """Source positions from which nothing may be copied."""
 
 
 def lessons_of(pairs: Sequence[Pair], encoder: Encoder) -> list[Lesson]:
@@ -175,6 +192,33 @@ def _aligned(source: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
     return tuple(copied)
 
 
+def with_bans(lesson: Lesson, columns: dict[int, int], rng: np.random.Generator) -> Lesson:
+    """Half of the time the lesson with some of what it does not copy banned, as by scorers' spans.
+
+    Scorers blame a word too many now and then: what was to be copied from there is to be written anew.
+    """
+    if rng.random() >= _BANNED_LESSONS:
+        return lesson
+    banned = set[int]()
+    for first, last in _runs_left_out(lesson):
+        if rng.random() < _BANNED_RUNS:
+            further = rng.integers(0, 3, size=2) if rng.random() < _WIDENED else (0, 0)
+            banned |= set(range(first - further[0], last + 1 + further[1]))
+    copies = zip(lesson.target, lesson.copied, strict=True)
+    banned -= {place for token, place in copies if token not in columns}
+    banned &= set(range(1, len(lesson.source) - 1))
+    copied = tuple(NOWHERE if place in banned else place for place in lesson.copied)
+    return Lesson(lesson.source, lesson.target, copied, frozenset(banned))
+
+
+def _runs_left_out(lesson: Lesson) -> Iterator[tuple[int, int]]:
+    """First and last position of each run of source tokens that the target does not copy."""
+    left = sorted(set(range(1, len(lesson.source) - 1)) - set(lesson.copied))
+    for _, run in groupby(enumerate(left), key=lambda pair: pair[1] - pair[0]):
+        places = [place for _, place in run]
+        yield places[0], places[-1]
+
+
 def vocabulary_of(lessons: Sequence[Lesson]) -> list[int]:
     """Token ids that are written rather than copied, START and END ([CLS], [SEP]) first."""
     counts = Counter(
@@ -193,6 +237,7 @@ class RewriterBatch:
 
     input_ids: Tensor
     attention_mask: Tensor
+    banned: Tensor
     written: Tensor
     copied: Tensor
     wanted: Tensor
@@ -209,18 +254,20 @@ def collate(lessons: Sequence[Lesson], columns: dict[int, int]) -> RewriterBatch
     rows, width = len(lessons), max(len(one.source) for one in lessons)
     length = max(len(one.target) for one in lessons) + 1
     ids, mask = torch.zeros(rows, width, dtype=torch.int64), torch.zeros(rows, width, dtype=torch.int64)  # fmt: skip
+    banned = torch.zeros(rows, width)
     written = torch.full((rows, length), START)
     copied = torch.full((rows, length), NOWHERE)
     wanted = torch.full((rows, length), _NOTHING)
     for row, one in enumerate(lessons):
         ids[row, : len(one.source)] = torch.tensor(one.source)
         mask[row, : len(one.source)] = 1
+        banned[row, sorted(one.banned)] = 1
         for at, (token, place) in enumerate(zip(one.target, one.copied, strict=True)):
             wanted[row, at] = columns[token] if place == NOWHERE else len(columns) + place
             written[row, at + 1] = columns.get(token, END)
             copied[row, at + 1] = place
         wanted[row, len(one.target)] = END
-    return RewriterBatch(ids, mask, written, copied, wanted)
+    return RewriterBatch(ids, mask, banned, written, copied, wanted)
 
 
 # --- loss and loop --------------------------------------------------------------------------------
@@ -255,7 +302,8 @@ def train_rewriter(
     lessons = lessons_of(pairs, encoder)
     pieces = vocabulary_of(lessons)
     columns = {token: at for at, token in enumerate(pieces)}
-    lessons = [one for one in lessons if is_writable(one, columns)]
+    rng = np.random.default_rng(settings.seed)
+    lessons = [with_bans(one, columns, rng) for one in lessons if is_writable(one, columns)]
     bert = AutoModel.from_pretrained(base, add_pooling_layer=False)
     model = RewriterModel(bert, bert.config.hidden_size, torch.tensor(pieces))
     if start is not None:
@@ -325,7 +373,7 @@ def loss_of(
 ) -> Tensor:
     """The training loss of one batch (formula: top of this file)."""
     states, embedding = model.encode(batch.input_ids, batch.attention_mask)
-    scores = model.decode(states, batch.attention_mask, batch.written, batch.copied)
+    scores = model.decode(states, batch.attention_mask, batch.banned, batch.written, batch.copied)
     edits = cross_entropy(scores.flatten(0, 1), batch.wanted.flatten(), ignore_index=_NOTHING)
     some = slice(0, None, _TEACH_EVERY)
     ids, mask = batch.input_ids[some], batch.attention_mask[some]

@@ -57,18 +57,24 @@ def test_the_tagger_learns_a_word(encoder: Encoder) -> None:
 def test_an_alignment_says_what_is_copied(encoder: Encoder) -> None:
     (lesson,) = lessons_of([Pair("my idiot neighbour", "my neighbour.")], encoder)
     assert lesson.copied == (1, 3, -1)
-    assert [lesson.target[2]] == vocabulary_of([lesson, lesson])[2:]
+    assert [lesson.target[2]] == vocabulary_of([lesson] * 3)[2:]
 
 
 def test_the_exported_writer_is_the_trained_decoder(encoder: Encoder) -> None:
-    pairs = [Pair("my idiot neighbour", "my neighbour."), Pair("you are a fool", "you are a.")]
+    pairs = [
+        Pair("my idiot neighbour", "my neighbour."),
+        Pair("you are a fool", "you are a."),
+        Pair("a fool", "a."),
+    ]
     lessons = lessons_of(pairs, encoder)
     pieces = vocabulary_of(lessons)
     model = RewriterModel(tiny_bert(), 24, torch.tensor(pieces)).eval()
     batch = collate(lessons, {token: at for at, token in enumerate(pieces)})
     with torch.no_grad():
         states, _ = model.encode(batch.input_ids, batch.attention_mask)
-        scores = model.decode(states, batch.attention_mask, batch.written, batch.copied)
+        scores = model.decode(
+            states, batch.attention_mask, batch.banned, batch.written, batch.copied
+        )
         banned = torch.zeros(batch.attention_mask.shape)
         best = Writer(model).eval()(states, batch.attention_mask, banned, batch.written, batch.copied)  # fmt: skip
     assert np.array_equal(best.numpy(), scores.argmax(-1).numpy())
