@@ -34,11 +34,12 @@ from guardkit.runtime.base import open_runner
 from guardkit.runtime.pbtxt import model_config, render
 from guardkit.text.normalize import normalize
 from guardkit.text.opening import scorer_of
+from guardkit.text.tagger import WORDS
 
 _log = logging.getLogger(__name__)
 
 MODEL, TOKENIZER, LABELS = "1/model.onnx", "1/tokenizer.json", "labels.txt"
-_FILES = (MODEL, TOKENIZER, LABELS, PARITY_FILE)
+_FILES = (MODEL, TOKENIZER, LABELS, PARITY_FILE, WORDS)
 # Parity is held to what was found when the card was made, with room for another processor's kernels.
 _ROOM = 1.5
 _LEAST_ROOM = 0.01  # chosen: a hundredth of a logit moves a score by 0.0025 at most

@@ -33,12 +33,10 @@ from guardkit.export.verify import TEXTS, outputs_of
 from guardkit.runtime.base import open_runner
 from guardkit.taxonomy import Category
 from guardkit.text.encode import Encoder
-from guardkit.train.people import (
-    KINDS,
-    Share,
-    Tagged,
-    load_people,
-)
+from guardkit.text.ordinary_words import OrdinaryWords
+from guardkit.text.tagger import WORDS
+from guardkit.train.ordinary_words import ordinary_words
+from guardkit.train.people import KINDS, Share, Tagged, load_people
 from guardkit.train.tagger import MAX_TOKENS, OVERLAP, TaggerModel, encode_tagged, load_tagger
 
 _ALPHA = 0.65  # for `quantize.with_token_scales`: as for text-safety
@@ -63,10 +61,12 @@ def export_tagger(work: Path, data: Path, written: Path, out: Path, *, version: 
     if not (work / "model.safetensors").is_file():
         raise InputError(f"{work}: no model.safetensors. Run guardkit train pii-tagger first.")
     folder, fp32 = out / "pii-tagger", work / "fp32" / "pii-tagger"
+    words = OrdinaryWords.packed(ordinary_words(data))
     for target in (folder, fp32):
         (target / "1").mkdir(parents=True, exist_ok=True)
         write_tokenizer(Tokenizer.from_file(str(work / "tokenizer.json")), target / TOKENIZER)
         write_labels(target, KINDS)
+        (target / WORDS).write_bytes(words)
     about = _about(version)
     model = load_tagger(work)
     export_onnx(model, fp32 / MODEL, outputs=about.outputs)

@@ -1,7 +1,8 @@
 """Names, addresses and places by a model that reads them in context: the scorer of an artifact that has `kinds`.
 
 Personal data without a form: that "rose" is a flower in one prompt and a neighbour in the next, only the words
-around it tell. Public figures are left to the scorer `public-figures`.
+around it tell. Public figures are left to the scorer `public-figures`. A text of ordinary words alone (`ordinary_words`) costs
+no run: nothing that consists of them counts as somebody's name or address, whatever the model says.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from numpy.typing import NDArray
 from guardkit.artifacts import Artifact
 from guardkit.errors import ManifestError
 from guardkit.runtime.base import Arrays, Runner, checked_output
+from guardkit.runtime.clock import Stop
 from guardkit.text.encode import Windows
 from guardkit.text.identifiers import Found
 from guardkit.text.normalize import Prompt, normalize
+from guardkit.text.ordinary_words import OrdinaryWords
 from guardkit.text.public_figures import Names, figures_in
 from guardkit.text.score import Floats, TextScorer, calibrate, whole_words
 from guardkit.types import Scored, Scores, Span
 
+WORDS = "1/words.gz"
+"""The file of an artifact that lists ordinary words; one without it asks its model about every text."""
 PERSON, ADDRESS, PLACE = "PERSON", "ADDRESS", "PLACE"
 USUAL = (PERSON, ADDRESS)
 """What counts unless a policy says otherwise: a place is where many are, and most pictures have one."""
@@ -63,6 +68,8 @@ class Tagger(TextScorer):
             )
         self._columns = {kind: known.index(kind) for kind in asked}
         self._figures = figures
+        has_words = WORDS in artifact.manifest.files
+        self._ordinary = OrdinaryWords.read(artifact.read(WORDS)) if has_words else None
         by = self._calibration[0]
         self._span_bar = (self._span_bar - by.shift) / by.scale  # of logits, for a calibrated score
 
@@ -75,6 +82,18 @@ class Tagger(TextScorer):
         (scored,) = self.score([normalize(text, words=self.words())])
         return [Found(span.start, span.end, span.kind) for span in scored.spans]
 
+    def score(self, prompts: Sequence[Prompt], *, stop: Stop | None = None) -> list[Scored]:
+        """As `TextScorer.score`; texts of ordinary words score 0 without a run."""
+        asked = [row for row, prompt in enumerate(prompts) if not self._is_ordinary(prompt.text)]
+        (category,) = self.categories
+        scored = [Scored(Scores({category: 0.0})) for _ in prompts]
+        for row, one in zip(asked, super().score([prompts[row] for row in asked], stop=stop), strict=True):  # fmt: skip
+            scored[row] = one
+        return scored
+
+    def _is_ordinary(self, text: str, start: int = 0, end: int | None = None) -> bool:
+        return self._ordinary is not None and self._ordinary.cover(text, start, end)
+
     def _interpret(self, prompt: Prompt, windows: Windows, outputs: Arrays) -> Scored:
         """The surest token is the text's score; runs of tokens above the threshold are spans."""
         shape = (*windows.inputs["input_ids"].shape, len(self.manifest.kinds))
@@ -84,9 +103,11 @@ class Tagger(TextScorer):
         spans, surest = list[Span](), -math.inf
         for kind, column in self._columns.items():
             own = np.where(is_text, logits[..., column], -np.inf)
-            if kind == PERSON and own.max(initial=-math.inf) >= self._span_bar:
-                own = self._without_figures(own, offsets, prompt)
-            spans += self._spans(prompt, kind, own, offsets)
+            if own.max(initial=-math.inf) >= self._span_bar:
+                if kind == PERSON:
+                    own = self._without_figures(own, offsets, prompt)
+                runs, own = self._runs(prompt.text, kind, own, offsets)
+                spans += [self._span(prompt, kind, run) for run in runs]
             surest = max(surest, float(own.max(initial=-math.inf)))
         (category,) = self.categories
         score = calibrate(surest, self._calibration[0])
@@ -97,25 +118,37 @@ class Tagger(TextScorer):
     ) -> Floats:
         """Logits with those of public figures' names taken away."""
         for start, end in figures_in(prompt.text, self._figures):
-            is_theirs = (offsets[..., 0] >= start) & (offsets[..., 1] <= end)
-            logits = np.where(is_theirs, -np.inf, logits)
+            logits = _without(logits, offsets, start, end)
         return logits
 
-    def _spans(
-        self, prompt: Prompt, kind: str, logits: Floats, offsets: NDArray[np.int64]
-    ) -> Iterator[Span]:
+    def _runs(
+        self, text: str, kind: str, logits: Floats, offsets: NDArray[np.int64]
+    ) -> tuple[list[_Run], Floats]:
+        """What is found, and the logits without those of ordinary words."""
         found = logits >= self._span_bar
-        if not found.any():
-            return
         ranges = zip(offsets[found].tolist(), logits[found].tolist(), strict=True)
-        runs = whole_words(prompt.text, ranges)
+        runs: Iterable[_Run] = whole_words(text, ranges)
         if kind == ADDRESS:
-            runs = _over_commas(prompt.text, runs)
-        (category,) = self.categories
+            runs = _over_commas(text, runs)
+        kept = list[_Run]()
         for start, end, peak in runs:
-            first, last = prompt.to_original(start, end)
-            score = round(calibrate(peak, self._calibration[0]), 4)
-            yield Span(first, last, category, score, self.name, kind)
+            if self._is_ordinary(text, start, end):
+                logits = _without(logits, offsets, start, end)
+            else:
+                kept.append((start, end, peak))
+        return kept, logits
+
+    def _span(self, prompt: Prompt, kind: str, run: _Run) -> Span:
+        start, end, peak = run
+        first, last = prompt.to_original(start, end)
+        (category,) = self.categories
+        score = round(calibrate(peak, self._calibration[0]), 4)
+        return Span(first, last, category, score, self.name, kind)
+
+
+def _without(logits: Floats, offsets: NDArray[np.int64], start: int, end: int) -> Floats:
+    is_inside = (offsets[..., 0] >= start) & (offsets[..., 1] <= end)
+    return np.where(is_inside, -np.inf, logits)
 
 
 _Run = tuple[int, int, float]

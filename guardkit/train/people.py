@@ -96,7 +96,7 @@ def load_people(data: Path, written: Path, *, share: Share, seed: int) -> list[T
 
 # --- what fills a slot --------------------------------------------------------------------------------
 
-_ROMAN = ("en_US", "en_US", "en_GB", "en_GB", "en_IN", "en_IN", "en_IE", "en_NZ", "de_DE", "de_AT", "de_CH", "fr_FR", "fr_CA", "fr_CH", "es_ES", "es_MX", "es_CO", "es_AR", "it_IT", "nl_NL", "nl_BE", "pt_BR", "pt_PT", "pl_PL", "cs_CZ", "sk_SK", "sl_SI", "hr_HR", "hu_HU", "ro_RO", "sv_SE", "no_NO", "da_DK", "fi_FI", "et_EE", "lv_LV", "lt_LT", "tr_TR", "az_AZ", "id_ID", "fil_PH", "en_PK", "yo_NG", "ha_NG", "ig_NG", "sw", "tw_GH", "zu_ZA", "vi_VN", "uz_UZ", "en_TH")  # fmt: skip
+LOCALES = ("en_US", "en_US", "en_GB", "en_GB", "en_IN", "en_IN", "en_IE", "en_NZ", "de_DE", "de_AT", "de_CH", "fr_FR", "fr_CA", "fr_CH", "es_ES", "es_MX", "es_CO", "es_AR", "it_IT", "nl_NL", "nl_BE", "pt_BR", "pt_PT", "pl_PL", "cs_CZ", "sk_SK", "sl_SI", "hr_HR", "hu_HU", "ro_RO", "sv_SE", "no_NO", "da_DK", "fi_FI", "et_EE", "lv_LV", "lt_LT", "tr_TR", "az_AZ", "id_ID", "fil_PH", "en_PK", "yo_NG", "ha_NG", "ig_NG", "sw", "tw_GH", "zu_ZA", "vi_VN", "uz_UZ", "en_TH")  # fmt: skip
 _OTHER = ("ru_RU", "uk_UA", "bg_BG", "el_GR", "ar_AA", "he_IL", "fa_IR", "hi_IN", "zh_CN", "ja_JP", "ko_KR", "th_TH", "ta_IN", "ka_GE", "hy_AM")  # fmt: skip
 _ADDRESSES = ("en_US", "en_US", "en_US", "en_GB", "en_GB", "en_CA", "en_AU", "en_IN", "en_IE", "en_NZ", "de_DE", "de_DE", "de_AT", "de_CH", "fr_FR", "fr_FR", "fr_CA", "fr_CH", "es_ES", "es_MX", "es_CO", "it_IT", "it_IT", "nl_NL", "nl_BE", "pt_BR", "pt_PT", "pl_PL", "cs_CZ", "sk_SK", "sl_SI", "hr_HR", "hu_HU", "ro_RO", "sv_SE", "no_NO", "da_DK", "fi_FI", "tr_TR", "id_ID", "en_PH", "ru_RU", "ja_JP")  # fmt: skip
 _RARE_NOUNS = 0.6  # of the slots for a noun
@@ -214,7 +214,7 @@ class Fillers:
     def _names(self) -> tuple[list[tuple[str, str]], list[str]]:
         """(given, family) of one person each, and family names."""
         pairs = list[tuple[str, str]]()
-        for locales, count in ((_ROMAN, 1 - _FOREIGN_SCRIPT), (_OTHER, _FOREIGN_SCRIPT)):
+        for locales, count in ((LOCALES, 1 - _FOREIGN_SCRIPT), (_OTHER, _FOREIGN_SCRIPT)):
             each = round(_NAMES_MADE * count / len(locales))
             for locale in locales:
                 fake = Faker(locale)
@@ -369,6 +369,16 @@ def _unsure(prompt: str) -> Iterator[Marked]:
         start, end = match.span()
         if not any(first <= start and end <= last for first, last in styles):
             yield start, end, ""
+
+
+def given_names(pii: Path) -> dict[str, int]:
+    """Given names of the US census in lower case, and how common each is: 1 is the most common."""
+    ranks = dict[str, int]()
+    for row in _rows(pii / "names_places" / "us_census_names.csv.gz"):
+        if row["kind"] != _FAMILY:
+            name = row["name"].lower()
+            ranks[name] = min(ranks.get(name, 1 << 30), int(row["rank"]))
+    return ranks
 
 
 def labelled_prompts(pii: Path, *, split: str) -> Iterator[Tagged]:

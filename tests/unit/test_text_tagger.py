@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from guardkit import Action, Guard, Policy
@@ -13,9 +14,10 @@ from guardkit.errors import InputError, ManifestError
 from guardkit.policy.rules import Anonymize, Rule, StagePolicy, When
 from guardkit.runtime.base import open_runner
 from guardkit.text.normalize import normalize
+from guardkit.text.ordinary_words import OrdinaryWords
 from guardkit.text.public_figures import names_of
-from guardkit.text.tagger import Tagger
-from tests.tiny import HARSH, build_tiny_artifact, change_manifest
+from guardkit.text.tagger import WORDS, Tagger
+from tests.tiny import HARSH, build_tiny_artifact, build_tiny_tagger, change_manifest, file_entry
 
 PRIVACY = Rule("private", When("privacy", 0.5), Action.EDIT, using="anonymize")
 FIGURES = names_of(["albert einstein"])
@@ -69,6 +71,21 @@ def test_the_score_is_that_of_the_surest_token_that_counts(artifact: Artifact) -
     texts = ("hello jane", "hello sea", "hello albert einstein", "hello lyon")
     scores = [scored.scores["privacy"] for scored in one.score([normalize(text) for text in texts])]
     assert scores == pytest.approx([HARSH_SCORE, *[1 - HARSH_SCORE] * 3])
+
+
+def test_ordinary_words_are_nobodys_name_and_cost_no_run(tmp_path: Path) -> None:
+    folder = build_tiny_tagger(tmp_path / "pii-tagger")
+    (folder / WORDS).write_bytes(OrdinaryWords.packed(["a", "hello", "maple", "portrait", "roe"]))
+    files = {**load_artifact(folder).manifest.files, WORDS: file_entry(folder / WORDS)}
+    listed = {name: msgspec.to_builtins(entry) for name, entry in files.items()}
+    with_list = load_artifact(change_manifest(folder, {"files": listed}))
+    assert found(with_list, "jane and a roe") == [("PERSON", "jane")]
+    assert found(with_list, "jane roe") == [("PERSON", "jane roe")]
+    scorer = tagger(with_list)
+    texts = ["a portrait", "a jane", "hello roe", "maple"]
+    scores = [one.scores["privacy"] for one in scorer.score([normalize(text) for text in texts])]
+    assert scores[1] == pytest.approx(HARSH_SCORE, abs=1e-3)
+    assert (scores[0], scores[2], scores[3]) == (0, 0, 0)
 
 
 def test_an_unknown_kind_is_refused(artifact: Artifact) -> None:
