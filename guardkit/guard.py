@@ -231,7 +231,7 @@ class Guard:
         )
 
     def rewrite(self, text: str, context: Context | None = None) -> str | None:
-        """Make a prompt harmless that the policy does not allow as it is, and score what came of it.
+        """Make a prompt harmless in which the policy or the rewriter finds something wrong, and score what came of it.
 
         What is still not allowed is rewritten once more. The first call opens `prompt-rewriter` where the
         policy does not name the editor `rewrite`.
@@ -241,8 +241,8 @@ class Guard:
             context: The situation, as in `check_prompt`.
 
         Returns:
-            A text that the policy's prompt stage allows; the text itself when it does already. None: it cannot
-            be rewritten: the rewriter gave up, or what it made is still not allowed.
+            A text that the policy's prompt stage allows; the text itself when nothing is wrong with it. None: it
+            cannot be rewritten: the rewriter gave up, or what it made is still not allowed.
 
         Raises:
             InputError: `text` is not a str, or the policy has no prompt stage.
@@ -253,21 +253,23 @@ class Guard:
             _typed(text),
             _valid(context),
         )
-        rewritings = 0
-        while len(text) <= self.policy.limits.max_characters:
+        for is_last in (*[False] * _REWRITINGS, True):
+            if len(text) > self.policy.limits.max_characters:
+                return None
             check = _Check(Stage.PROMPT, stage_policy, text, context, self._clock(), None)
             decision, spans = self._decide(check, text, quick=False)
             check.clock.end()
-            if decision.status is Status.OK and decision.action is Action.ALLOW:
-                return text
-            if decision.status is not Status.OK or rewritings == _REWRITINGS:
+            if decision.status is not Status.OK:
                 return None
+            is_allowed = decision.action is Action.ALLOW
             fired = {one.category for one in decision.fired}
             blamed = [span for span in spans if span.category in fired]
-            rewritten = self._rewriter.rewrite(text, blamed)
-            if rewritten is None or not rewritten.strip() or rewritten == text:
+            rewritten = text if is_last else self._rewriter.rewrite(text, blamed)
+            if rewritten == text:
+                return text if is_allowed else None
+            if rewritten is None or not rewritten.strip():
                 return None
-            text, rewritings = rewritten, rewritings + 1
+            text = rewritten
         return None
 
     def enforce(self, decision: Decision) -> Decision:

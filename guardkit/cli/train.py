@@ -94,10 +94,10 @@ def add(verbs: Verbs) -> None:
     rewriter.add_argument(
         "--draws",
         type=int,
-        nargs=4,
-        metavar=("DETOX", "WRITTEN", "KEPT", "MENDED"),
-        default=(2, 8, 9000, 9000),
-        help="times the pairs are read, and numbers of texts that stay or are mended",
+        nargs=5,
+        metavar=("DETOX", "WRITTEN", "REPAIRED", "KEPT", "MENDED"),
+        default=(2, 8, 1, 9000, 9000),
+        help="times that pairs, and what written ones became, are read, and numbers of texts that stay or are mended",
     )
     rewriter.add_argument("--threads", type=int, default=1)
     rewriter.set_defaults(run=run_prompt_rewriter)

@@ -30,7 +30,7 @@ from guardkit.export.to_onnx import INPUTS, export_graph
 from guardkit.steps import REWRITER, REWRITER_DECODER
 from guardkit.text.encode import Encoder
 from guardkit.text.rewrite import PIECES
-from guardkit.train.repairs import Draws, load_pairs
+from guardkit.train.repairs import Draws, Pair, harmless_texts, load_pairs
 from guardkit.train.rewriter import (
     MAX_TOKENS,
     Lesson,
@@ -46,6 +46,7 @@ _ALPHA = 0.5
 _SCALE_PAIRS = 384  # training pairs that set how int8 evens out the channels
 _SEED = 20261127
 _FEW = Draws(paradetox=1, written=1, kept=500, mended=100)
+_FALSE_ALARMS = 0.003
 
 
 class Reader(nn.Module):
@@ -53,15 +54,16 @@ class Reader(nn.Module):
 
     def __init__(self, model: RewriterModel) -> None:
         super().__init__()
-        self.encoder, self.similarity = model.encoder, model.similarity
+        self.encoder, self.similarity, self.risk = model.encoder, model.similarity, model.risk
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `RewriterModel.encode`."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(1) / mask.sum(1)
         mapped = self.similarity(mean)
-        return states, mapped / (mapped * mapped).sum(-1, keepdim=True).sqrt()
+        unit = mapped / (mapped * mapped).sum(-1, keepdim=True).sqrt()
+        return states, unit, self.risk(mean).squeeze(-1)
 
 
 class Attention(nn.Module):
@@ -165,12 +167,13 @@ def export_rewriter(work: Path, data: Path, written: Path, out: Path, *, version
     encoder = Encoder(tokenizer.to_str().encode(), max_tokens=MAX_TOKENS, overlap=8)
     pairs = load_pairs(data, written, draws=_FEW, seed=_SEED)[:_SCALE_PAIRS]
     seen = _seen(model, lessons_of(pairs, encoder))
+    _set_bar(model, harmless_texts(data, split="valid"), encoder)
     reader, writer = Reader(model).eval(), Writer(model).eval()
     folder = out / REWRITER
     (folder / "1").mkdir(parents=True, exist_ok=True)
     write_tokenizer(tokenizer, folder / TOKENIZER)
     _write_pieces(model.pieces.tolist(), tokenizer, folder / PIECES)
-    _quantized(reader, _reading(seen), ("states", "embedding"), INPUTS, folder / MODEL)
+    _quantized(reader, _reading(seen), ("states", "embedding", "risk"), INPUTS, folder / MODEL)
     artifact = _reader_manifest(folder, version, model)
     inputs = ("states", "attention_mask", "banned", "written", "copied")
     decoder = out / REWRITER_DECODER
@@ -201,11 +204,21 @@ _AXES = {
     "attention_mask": _TOKENS,
     "states": _TOKENS,
     "embedding": ("windows",),
+    "risk": ("windows",),
     "banned": _TOKENS,
     "written": _PIECES_SO_FAR,
     "copied": _PIECES_SO_FAR,
     "best": _PIECES_SO_FAR,
 }
+
+
+def _set_bar(model: RewriterModel, harmless: Sequence[str], encoder: Encoder) -> None:
+    """Shift the risk so that the share `_FALSE_ALARMS` of held-back harmless texts lies above 0."""
+    lessons = lessons_of([Pair(text, text) for text in harmless], encoder)
+    batches = [collate(lessons[at : at + 32], {}) for at in range(0, len(lessons), 32)]
+    with torch.no_grad():
+        risks = torch.cat([model.encode(one.input_ids, one.attention_mask)[2] for one in batches])
+        model.risk.bias -= risks.quantile(1 - _FALSE_ALARMS)
 
 
 def _seen(model: RewriterModel, lessons: Sequence[Lesson]) -> list[RewriterBatch]:
@@ -225,7 +238,7 @@ def _writing(
 ) -> Iterator[tuple[Tensor, ...]]:
     for batch in batches:
         with torch.no_grad():
-            states, _ = model.encode(batch.input_ids, batch.attention_mask)
+            states, _, _ = model.encode(batch.input_ids, batch.attention_mask)
         yield states, batch.attention_mask, batch.banned, batch.written, batch.copied
 
 
@@ -248,6 +261,7 @@ def _reader_manifest(folder: Path, version: str, model: RewriterModel) -> Artifa
         outputs=(
             TensorSpec("states", "float32", (*_TOKENS, hidden)),
             TensorSpec("embedding", "float32", ("windows", hidden)),
+            TensorSpec("risk", "float32", ("windows",)),
         ),
         files=file_entries(folder, [MODEL, TOKENIZER, PIECES]),
         text=TextOptions(max_tokens=MAX_TOKENS, overlap=8),

@@ -1,8 +1,9 @@
 """A text to one that may pass: `prompt-rewriter`, and the protocol by which anybody's model can stand in for it.
 
-    encode   source -> states, embedding                      once
+    encode   source -> states, embedding, risk                once
     decode   states, what is written so far -> what is next   a few times
 
+A passage that nobody blamed and that the model finds nothing wrong with (risk) stays as it is.
 What the scorers blamed (the spans of the rules that fired) may not be copied: the decoder then has to leave it out or to find
 other words for it. The rest it mostly copies. So each of its runs is given the rest of the source as a guess, and all that it would
 have copied one by one is taken at once ("aggressive decoding", Sun et al. 2021, arXiv 2106.04970): the outcome is
@@ -100,6 +101,8 @@ class ModelRewriter:
         source = self._read(prompt, blamed)
         if source is None:
             return None
+        if not blamed and source.risk <= 0:
+            return text
         items = self._decode(source)
         if items is None:
             return None
@@ -123,7 +126,12 @@ class ModelRewriter:
         ids = tuple(windows.inputs["input_ids"][0].tolist())
         banned = [any(a < end and start < b for a, b in blamed) for start, end in ranges]
         return _Source(
-            ids, ranges, np.array([banned], np.float32), outputs["states"], outputs["embedding"][0]
+            ids,
+            ranges,
+            np.array([banned], np.float32),
+            outputs["states"],
+            outputs["embedding"][0],
+            float(outputs["risk"][0]),
         )
 
     def _decode(self, source: _Source) -> list[_Item] | None:
@@ -176,6 +184,8 @@ class _Source:
     """[1, tokens]: 1 for what may not be copied."""
     states: NDArray[np.float32]
     embedding: NDArray[np.float32]
+    risk: float
+    """Above 0: something is wrong with the passage, whatever the scorers say."""
 
 
 @dataclass(frozen=True, slots=True)

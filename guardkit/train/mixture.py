@@ -7,6 +7,7 @@ from pathlib import Path
 
 from guardkit.train.attacks import load_attacks
 from guardkit.train.data import Pool, joined, load_pool, wordless
+from guardkit.train.repairs import load_twins_of_repairs
 from guardkit.train.soft import FILE as SOFT_LABELS
 from guardkit.train.soft import softened
 from guardkit.train.stereotypes import load_stereotypes
@@ -40,7 +41,8 @@ def load_mixture(folders: Folders, *, split: str, soft: bool = True) -> Pool:
     attacks = load_attacks(folders.data / "multilingual", _carriers(pool), split=split)
     stereotypes = load_stereotypes(folders.data / "bias" / "seegull", split=split)
     written = load_written(folders.own / "written", split=split)
-    pools = [pool, attacks, stereotypes, written]
+    repairs = load_twins_of_repairs(folders.own / "written" / "repairs", split=split)
+    pools = [pool, attacks, stereotypes, written, repairs]
     if split != "train":
         return joined(pools)
     mixture, labels = joined([*pools, wordless()]), folders.own / SOFT_LABELS

@@ -21,11 +21,16 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from guardkit.errors import InputError
+from guardkit.train.data import ENGLISH, Pool, labelled
 from guardkit.train.vary import fill, mistype
+from guardkit.train.written import parse_categories
 
 Rng = np.random.Generator
 _VALID_SHARE = 0.1
 _LONGEST = 400  # characters; longer pairs teach little and cost much
+
+
+KEEP, MENDED, RUDE = "keep", "mended", "rude"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +39,8 @@ class Pair:
 
     source: str
     target: str
-    category: str = ""
-    """Of a written pair: what is wrong with it; `keep`: nothing."""
+    category: str = RUDE
+    """What is wrong with the source; `KEEP`: nothing; `MENDED`: grammar, and nobody can say what else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Draws:
     """Times."""
     written: int = 8
     """Times; slots and case differ each time."""
+    repaired: int = 1
+    """Times that what a written pair became is read as a text to keep."""
     kept: int = 9_000
     mended: int = 9_000
 
@@ -67,11 +74,13 @@ def load_pairs(data: Path, written: Path, *, draws: Draws, seed: int) -> list[Pa
     pairs = [_recased(pair, rng) for _ in range(draws.paradetox) for pair in detox]
     own = list(written_pairs(written, split="train"))
     pairs += [_varied(pair, rng) for _ in range(draws.written) for pair in own]
-    harmless = [*_harmless(data), *(pair.target for pair in detox)]
+    harmless = [*harmless_texts(data, split="train"), *(pair.target for pair in detox)]
     picks = rng.permutation(len(harmless))
     kept, mended = picks[: draws.kept], picks[draws.kept : draws.kept + draws.mended]
     rude = [pair.source.split() for pair in detox]
-    pairs += [_recased(Pair(harmless[at], harmless[at], "keep"), rng) for at in kept]
+    pairs += [_recased(_kept(harmless[at]), rng) for at in kept]
+    repaired = [_kept(pair.target) for pair in own] * draws.repaired
+    pairs += [_recased(_filled(pair, rng), rng) for pair in repaired]
     pairs += [_broken(harmless[at], rude[int(rng.integers(len(rude)))], rng) for at in mended]
     pairs = [pair for pair in pairs if max(len(pair.source), len(pair.target)) <= _LONGEST]
     return [pairs[at] for at in rng.permutation(len(pairs))]
@@ -108,6 +117,51 @@ def written_pairs(folder: Path, *, split: str) -> Iterator[Pair]:
             yield _filled(pair, np.random.default_rng(key)) if is_valid else pair
 
 
+_LABELS = {
+    "violence": "violence threat?",
+    "gore": "violence self-harm?",
+    "sexual": "sexual",
+    "self-harm": "self-harm violence?",
+    "shocking": "violence? self-harm? sexual?",
+    "illicit": "illicit violence? self-harm?",
+    "hate": "hate bias? toxicity? insult? violence? harassment?",
+    "harassment": "harassment insult? toxicity? violence? hate? threat? bias?",
+    "insult": "insult toxicity? harassment? profanity? bias? hate?",
+    "threat": "threat violence harassment?",
+    "bias": "bias hate? toxicity? insult? illicit?",
+    "keep": "-",
+}
+"""A written pair's category -> what `text-safety` learns of its source, in `written.parse_categories`' form."""
+_RATE = 24.0  # of a draw: as rare and as telling as twins
+
+
+def load_twins_of_repairs(folder: Path, *, split: str) -> Pool:
+    """The written pairs as labelled texts: what is wrong with a source, and nothing with what became of it.
+
+    Raises:
+        InputError: As in `written_pairs`, or a category has no labels.
+    """
+    texts, listed = list[str](), list[str]()
+    for pair in written_pairs(folder, split=split):
+        if pair.category not in _LABELS:
+            raise InputError(f"{folder}: unknown category '{pair.category}'. Allowed: {', '.join(_LABELS)}.")  # fmt: skip
+        texts += [pair.source, pair.target]
+        listed += [_LABELS[pair.category], "-"]
+    parsed = [parse_categories(categories, where=str(folder)) for categories in listed]
+    return labelled(
+        texts,
+        np.stack([labels for labels, _ in parsed]),
+        weights=np.stack([weights for _, weights in parsed]),
+        source="written-repairs",
+        rate=_RATE,
+        language=ENGLISH,
+    )
+
+
+def _kept(text: str) -> Pair:
+    return Pair(text, text, KEEP)
+
+
 def _filled(pair: Pair, rng: Rng) -> Pair:
     """Both sides with the same fillers."""
     source, target = fill(f"{pair.source}\0{pair.target}", rng).split("\0")
@@ -116,7 +170,7 @@ def _filled(pair: Pair, rng: Rng) -> Pair:
 
 def _varied(pair: Pair, rng: Rng) -> Pair:
     filled = _recased(_filled(pair, rng), rng)
-    if pair.category != "keep" and rng.random() < 0.1:
+    if pair.category != KEEP and rng.random() < 0.1:
         return Pair(mistype(filled.source, rng), filled.target, filled.category)
     return filled
 
@@ -125,13 +179,14 @@ def _recased(pair: Pair, rng: Rng) -> Pair:
     return pair if rng.random() < 0.7 else Pair(pair.source.lower(), pair.target.lower(), pair.category)  # fmt: skip
 
 
-def _harmless(data: Path) -> list[str]:
+def harmless_texts(data: Path, *, split: str) -> list[str]:
+    """Captions and prompts of the pool, `train` or `valid`."""
     table = pq.read_table(data / "text" / "unified.parquet", columns=["text", "source", "split"])
     sources = ("coco_captions", "diffusiondb_benign", "benign_prompts")
     return [
         row["text"]
         for row in table.to_pylist()
-        if row["source"] in sources and row["split"] == "train"
+        if row["source"] in sources and row["split"] == split
     ]
 
 
@@ -145,4 +200,4 @@ def _broken(text: str, rude: list[str], rng: Rng) -> Pair:
             words[at:at] = rude[start : start + int(rng.integers(1, 3))]
         elif words and at < len(words):
             words.insert(at, words[at])
-    return Pair(" ".join(words), text)
+    return Pair(" ".join(words), text, MENDED)

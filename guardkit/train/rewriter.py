@@ -10,7 +10,8 @@ Model: s = encoder(source) [B, T, d]
        scores_u = [G h_u ; (Q h_u) . (K s) / sqrt d]  [V + T]: write piece v of a small vocabulary, or copy position t
        similarity: e = L mean_t s_t, |e| = 1, is the sentence embedding of the base encoder, which stays able to
        say how far a text moved
-Loss:  CE(scores_u, what the pair's alignment does at u) + 1 - cos(e, the base encoder's embedding)
+       risk: r = v . mean_t s_t + c            whether anything is wrong with a text at all
+Loss:  CE(scores_u, what the pair's alignment does at u) + a (1 - cos(e, the base encoder's embedding)) + b BCE(r, is wrong)
 
 An alignment (difflib, on pieces) says which target pieces are copied, and from where; so a run of copied words is
 one easy decision a word, and their spelling, case and spaces are the source's own. In half of the lessons some of what
@@ -23,9 +24,10 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -33,6 +35,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import cross_entropy
 from torch.nn.functional import normalize as unit
 from transformers import AutoConfig, AutoModel
@@ -42,7 +45,7 @@ from guardkit.text.normalize import normalize
 from guardkit.text.rewrite import END, NOWHERE, START
 from guardkit.train.classifier import ClippedGelu, read_tokenizer
 from guardkit.train.loop import Plan, fit, of_similar_length
-from guardkit.train.repairs import Draws, Pair, load_pairs
+from guardkit.train.repairs import KEEP, MENDED, Draws, Pair, load_pairs
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class RewriterSettings:
     warmup: float = 0.04
     decay: float = 0.01
     similarity_weight: float = 0.5
+    risk_weight: float = 0.3
     seed: int = 20261126
     threads: int = 1
     checkpoint_steps: int = 200
@@ -103,6 +107,7 @@ class RewriterModel(nn.Module):
         self.query = nn.Linear(hidden, hidden)
         self.key = nn.Linear(hidden, hidden)
         self.similarity = nn.Linear(hidden, hidden)
+        self.risk = nn.Linear(hidden, 1)
         with torch.no_grad():
             table = encoder.embeddings.word_embeddings.weight[pieces]
             self.embedding.weight.copy_(table)
@@ -110,12 +115,12 @@ class RewriterModel(nn.Module):
             self.similarity.weight.copy_(torch.eye(hidden))
             self.similarity.bias.zero_()
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Read tokens int64 [B, T]: returns states [B, T, d] and embedding [B, d]."""
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read tokens int64 [B, T]: returns states [B, T, d], embedding [B, d] and risk [B], a logit."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
-        return states, unit(self.similarity(mean), dim=-1)
+        return states, unit(self.similarity(mean), dim=-1), self.risk(mean).squeeze(-1)
 
     def decode(
         self,
@@ -164,6 +169,8 @@ class Lesson:
     """Token ids, without special tokens."""
     copied: tuple[int, ...]
     """One a target piece: the source position it is copied from, or NOWHERE."""
+    is_wrong: bool | None = None
+    """Whether anything is wrong with the source; None: nobody can say."""
     banned: frozenset[int] = frozenset()
     """Source positions from which nothing may be copied."""
 
@@ -174,7 +181,8 @@ def lessons_of(pairs: Sequence[Pair], encoder: Encoder) -> list[Lesson]:
     for pair in pairs:
         source, target = _ids(pair.source, encoder), _ids(pair.target, encoder)[1:-1]
         if len(source) <= MAX_TOKENS and 0 < len(target) < LONGEST:
-            lessons.append(Lesson(source, target, _aligned(source, target)))
+            is_wrong = None if pair.category == MENDED else pair.category != KEEP
+            lessons.append(Lesson(source, target, _aligned(source, target), is_wrong))
     return lessons
 
 
@@ -208,7 +216,7 @@ def with_bans(lesson: Lesson, columns: dict[int, int], rng: np.random.Generator)
     banned -= {place for token, place in copies if token not in columns}
     banned &= set(range(1, len(lesson.source) - 1))
     copied = tuple(NOWHERE if place in banned else place for place in lesson.copied)
-    return Lesson(lesson.source, lesson.target, copied, frozenset(banned))
+    return replace(lesson, copied=copied, banned=frozenset(banned))
 
 
 def _runs_left_out(lesson: Lesson) -> Iterator[tuple[int, int]]:
@@ -242,6 +250,8 @@ class RewriterBatch:
     copied: Tensor
     wanted: Tensor
     """int64 [B, U]: column of the scores; -100 where nothing is."""
+    wrong: Tensor
+    """f32 [B]: 1 where something is wrong with the source, 0 where nothing is, NaN where nobody can say."""
 
 
 def collate(lessons: Sequence[Lesson], columns: dict[int, int]) -> RewriterBatch:
@@ -267,7 +277,8 @@ def collate(lessons: Sequence[Lesson], columns: dict[int, int]) -> RewriterBatch
             written[row, at + 1] = columns.get(token, END)
             copied[row, at + 1] = place
         wanted[row, len(one.target)] = END
-    return RewriterBatch(ids, mask, banned, written, copied, wanted)
+    wrong = [math.nan if one.is_wrong is None else float(one.is_wrong) for one in lessons]
+    return RewriterBatch(ids, mask, banned, written, copied, wanted, torch.tensor(wrong))
 
 
 # --- loss and loop --------------------------------------------------------------------------------
@@ -372,12 +383,15 @@ def loss_of(
     model: RewriterModel, teacher: nn.Module, batch: RewriterBatch, settings: RewriterSettings
 ) -> Tensor:
     """The training loss of one batch (formula: top of this file)."""
-    states, embedding = model.encode(batch.input_ids, batch.attention_mask)
+    states, embedding, risk = model.encode(batch.input_ids, batch.attention_mask)
     scores = model.decode(states, batch.attention_mask, batch.banned, batch.written, batch.copied)
     edits = cross_entropy(scores.flatten(0, 1), batch.wanted.flatten(), ignore_index=_NOTHING)
     some = slice(0, None, _TEACH_EVERY)
     ids, mask = batch.input_ids[some], batch.attention_mask[some]
     with torch.no_grad():
-        known = teacher(input_ids=ids, attention_mask=mask)[0] * mask.unsqueeze(-1)
-        wanted = unit(known.sum(1), dim=-1)
-    return edits + settings.similarity_weight * (1 - (embedding[some] * wanted).sum(-1)).mean()
+        taught = teacher(input_ids=ids, attention_mask=mask)[0] * mask.unsqueeze(-1)
+        wanted = unit(taught.sum(1), dim=-1)
+    moved = (1 - (embedding[some] * wanted).sum(-1)).mean()
+    known = ~batch.wrong.isnan()
+    doubt = bce(risk[known], batch.wrong[known]) if known.any() else risk.sum() * 0
+    return edits + settings.similarity_weight * moved + settings.risk_weight * doubt

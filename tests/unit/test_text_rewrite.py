@@ -70,7 +70,9 @@ class Script:
         return END if step >= self.end else len(PIECES) + step
 
 
-def rewriter(artifact: Artifact, script: Script, *, similarity: float = 1.0) -> ModelRewriter:
+def rewriter(
+    artifact: Artifact, script: Script, *, similarity: float = 1.0, risk: float = 1.0
+) -> ModelRewriter:
     seen: list[int] = []
 
     def encode(inputs: Arrays) -> dict[str, np.ndarray]:
@@ -79,7 +81,7 @@ def rewriter(artifact: Artifact, script: Script, *, similarity: float = 1.0) -> 
         other = (similarity, (1 - similarity**2) ** 0.5)
         embedding = np.array([(1.0, 0.0) if len(seen) == 1 else other], np.float32)
         states = np.zeros((*inputs["input_ids"].shape, 2), np.float32)
-        return {"states": states, "embedding": embedding}
+        return {"states": states, "embedding": embedding, "risk": np.array([risk], np.float32)}
 
     return ModelRewriter(artifact, FakeRunner(encode), FakeRunner(script))
 
@@ -142,6 +144,17 @@ def test_spans_reach_the_passage_they_stand_in(artifact: Artifact) -> None:
     rewriter(artifact, Watched({}, end=3)).rewrite(first + second, blamed)
     assert banned[0] == [0, 0, 0, 0]
     assert banned[-1] == [0, 0, 1, 0, 0]
+
+
+def test_what_nobody_blames_and_the_model_finds_nothing_wrong_with_stays(
+    artifact: Artifact,
+) -> None:
+    script = Script({4: 6}, end=7)
+    calm = rewriter(artifact, script, risk=-0.1)
+    assert calm.rewrite("a portrait of my idiot neighbour") == "a portrait of my idiot neighbour"
+    assert script.runs == 0
+    blamed = [Span(17, 22, "insult", 0.9, "test")]
+    assert calm.rewrite("a portrait of my idiot neighbour", blamed) == "a portrait of my neighbour"
 
 
 def test_what_lost_its_meaning_is_not_used(artifact: Artifact) -> None:
@@ -265,6 +278,12 @@ def test_what_is_rewritten_is_scored_again(
     decision = guard.check_prompt("my idiot neighbour")
     assert (decision.action, decision.text) == (action, text)
     assert guard.rewrite("my idiot neighbour") == made
+
+
+def test_what_the_policy_allows_the_rewriter_may_still_mend() -> None:
+    assert guarded("a calm neighbour").rewrite("my neighbour") == "a calm neighbour"
+    assert guarded(None).rewrite("my neighbour") is None
+    assert guarded("my neighbour").rewrite("my neighbour") == "my neighbour"
 
 
 class Stepwise:
