@@ -6,8 +6,9 @@ kind overlaps it, and a finding as right when it overlaps any labelled piece. Th
 scorer was made of: its recall says what the omission of common names costs, no more.
 
 Names are counted strictly: a span is right when it begins and ends where the label does. They are measured on the image
-prompts of templates that `pii-tagger` was not trained on, and on two sets written by other hands than its training texts
-(`bench/proxies/names_*.txt`): the first was looked at once, and guided a second training, the second was not; public figures are none of its business, and should stay.
+prompts of templates that `pii-tagger` was not trained on, and on three sets written by other hands than its training texts
+(`bench/proxies/names_*.txt`): the first was looked at once, and guided a second training; the harmless texts of the second were looked at before a
+third; the third set was not. Public figures are none of its business, and should stay.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import csv
 import gzip
 import json
+import re
 import statistics
 import sys
 import time
@@ -132,7 +134,7 @@ def _figures(prompts: list[dict[str, str]]) -> list[dict[str, Any]]:
 # --- names ---------------------------------------------------------------------------------------------
 
 _PROXIES = Path(__file__).parent / "proxies"
-_SETS = ("first", "second")
+_SETS = ("first", "second", "third")
 Labelled = tuple[str, set[tuple[int, int]]]
 """A text, and where the names of private people stand in it."""
 
@@ -161,8 +163,9 @@ def tagged(prompts: list[dict[str, str]]) -> dict[str, Any]:
         for label in ("no_person", "public_figure")
     }
     unnamed |= {f"{name} set written apart": own.plain for name, own in written.items()}
-    harmless = (_PROXIES / "image_harmless.txt").read_text().splitlines()
-    unnamed["harmless image prompts written apart"] = harmless
+    for name in ("image_harmless", "image_harmless_second"):
+        lines = (_PROXIES / f"{name}.txt").read_text().splitlines()
+        unnamed[f"harmless image prompts, {name}"] = lines
     every = [text for texts in named.values() for text, _ in texts]
     every += [text for own in written.values() for text, _ in own.addresses]
     return {
@@ -187,7 +190,7 @@ def _read(name: str) -> Written:
     text = (_PROXIES / f"names_{name}.txt").read_text()
     lines = [(line.removesuffix(" |") + " | ").split(" | ")[:3] for line in text.splitlines()]
     return Written(
-        named=[(text, {_range(text, name)}) for _, text, name in _of(lines, "person")],
+        named=[(text, _ranges(text, names)) for _, text, names in _of(lines, "person")],
         addresses=[(text, _range(text, one)) for _, text, one in _of(lines, "address")],
         plain=[text for _, text, _ in _of(lines, "none")],
     )
@@ -199,6 +202,15 @@ def _of(lines: list[list[str]], kind: str) -> list[list[str]]:
 
 def _range(text: str, part: str) -> tuple[int, int]:
     return text.index(part), text.index(part) + len(part)
+
+
+def _ranges(text: str, names: str) -> set[tuple[int, int]]:
+    """Where each of the names stands that semicolons divide; a longer one before a part of it."""
+    taken = set[tuple[int, int]]()
+    for name in sorted(names.split(";"), key=len, reverse=True):
+        places = (match.span() for match in re.finditer(re.escape(name.strip()), text))
+        taken.add(next(p for p in places if not any(p[0] < b and a < p[1] for a, b in taken)))
+    return taken
 
 
 def _labelled(row: dict[str, str]) -> Labelled:

@@ -23,15 +23,16 @@ every token, and one a text, category `privacy`. MiniLM-L6 (sentence-transformer
 
 A policy names it under `scorers`, beside `identifiers`, which finds what has a form. People and addresses count unless
 `models.pii-tagger.kinds` says otherwise: most pictures have a place, and a place alone is nobody's. Names of the list of
-`public-figures` are left to that scorer.
+`public-figures` are left to that scorer. A list of ordinary words comes with the model (`1/words.gz`): a text of nothing else is not read by it,
+and nothing that consists of them counts as somebody's name.
 
 ## Training data
 
 Prompts and messages with slots, written for guardkit (`data/written/people`), filled with names and addresses from Faker (over
 50 countries), US census lists, labelled US addresses (usaddress) and, for their shapes, the names of public figures
 (Pantheon); COCO captions, as they are and with a name in place of "a man"; labelled sentences of presidio-research, tweets of the Broad
-Twitter Corpus and WNUT-17; prompts of DiffusionDB, whose artists are not people to hide; ToxiGen and others as texts that name nobody.
-(`guardkit.train.people` has since learned to throw in rare words of a dictionary; this version was trained without.) Licences: `THIRD_PARTY.md`. Half of the texts in lower case. A text's score is that of its surest token, as training left it; a span's
+Twitter Corpus and WNUT-17; prompts of DiffusionDB, whose artists are not people to hide; ToxiGen and others as texts that name nobody; rare words
+of a dictionary (web2) in place of others. Licences: `THIRD_PARTY.md`. Half of the texts in lower case. A text's score is that of its surest token, as training left it; a span's
 likewise. Both count from .5.
 
 ## Measured
@@ -40,8 +41,8 @@ likewise. Both count from .5.
 right when its span begins and ends where the label does.
 
 {_tables(found, ("names of private people, strict spans", "addresses written apart", "prompts without a private person that anonymizing changes", "restored exactly", "cost at up to 32 tokens, CPU ms, median"))}
-Two sets of names were written by other hands than the training texts. The first one was looked at after a first training, which
-it guided to more roles, titles, languages and rare nouns; the second was not looked at.
+Three sets of names were written by other hands than the training texts. The first was looked at after a first training, which it guided to more
+roles, titles, languages and rare nouns; the harmless texts of the second before a third, for rare nouns; the third set was not looked at.
 
 ## Limits
 

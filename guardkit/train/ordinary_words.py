@@ -22,6 +22,8 @@ _USUAL_NAMES = 400  # ranks of the census
 _OFTEN, _TWICE = 30, 2  # texts
 _MADE = 600  # given names a country
 _ENDINGS = ("'s", "es", "s", "ed", "d", "ing", "er", "ers", "est", "ly", "y")
+_BRITISH = (("or", "our"), ("ter", "tre"), ("ize", "ise"), ("ler", "ller"), ("ray", "rey"))
+"""Endings of American words, and what British ones have: harbour, theatre, summarise, traveller, grey."""
 _LOWER = re.compile(r"(?<![\w'])[a-z]{2,}(?:'s)?(?![\w'])")
 _TITLES = frozenset({"mr", "mrs", "ms", "dr", "miss", "prof", "sir", "st", "ave", "rd"})
 
@@ -34,6 +36,12 @@ def ordinary_words(data: Path) -> list[str]:
     """
     seen = _texts_of_each_word(data)
     words = {word for word in get_english_words_set(["web2"]) if word.isalpha() and word.islower()}
+    words |= {
+        f"{word.removesuffix(us)}{british}"
+        for us, british in _BRITISH
+        for word in words
+        if word.endswith(us)
+    }
     words |= {word for word in seen if seen[word] >= _TWICE and any(_stems(word, words))}
     words |= {word for word in seen if seen[word] >= _OFTEN}
     kept = (word for word in words if 1 < len(word) <= LONGEST)
