@@ -128,7 +128,7 @@ def main() -> int:
     parser.add_argument("--start", required=True, type=Path, help="run of prompt-rewriter")
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--work", required=True, type=Path)
-    parser.add_argument("--draws", nargs=4, type=int, default=(1, 6, 6000, 500))
+    parser.add_argument("--draws", nargs=5, type=int, default=(1, 4, 1, 4000, 300))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
@@ -175,10 +175,10 @@ def _reader(artifact: Artifact, rewriter: Any) -> Any:
     def run(inputs: Arrays) -> dict[str, np.ndarray]:
         with torch.no_grad():
             ids, mask = (torch.from_numpy(inputs[name]) for name in ("input_ids", "attention_mask"))
-            states, embedding = rewriter.encode(ids, mask)
+            states, embedding, _ = rewriter.encode(ids, mask)
         return {"states": states.numpy(), "embedding": embedding.numpy()}
 
-    return SimpleNamespace(run=run, info=artifact.id)
+    return SimpleNamespace(run=run, info=artifact.manifest.id)
 
 
 def _writer(artifact: Artifact, model: EditTagger) -> Any:
@@ -201,7 +201,7 @@ def _writer(artifact: Artifact, model: EditTagger) -> Any:
         answers = [*items, *[END] * count][:count]
         return {"best": np.array([answers], np.int64)}
 
-    return SimpleNamespace(run=run, info=artifact.id)
+    return SimpleNamespace(run=run, info=artifact.manifest.id)
 
 
 if __name__ == "__main__":

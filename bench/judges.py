@@ -43,7 +43,7 @@ class Kind:
     sources: tuple[str, ...]
     prefix: str = ""
     """What its encoder wants before every text."""
-    rows: int = 9000
+    rows: int = 6000
     rate: float = 3e-5
 
 
@@ -56,7 +56,7 @@ JUDGES = {
         "e5-small-multi",
         ("davidson", "convabuse", "sbic_dev_test", "offensivelang", "edos_sexism", "benign_prompts", "catqa"),
         "query: ",
-        rows=14000,
+        rows=10000,
         rate=6e-5,
     ),
 }  # fmt: skip

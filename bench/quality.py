@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import yaml
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from bench.tables import rendered
@@ -30,6 +31,7 @@ from guardkit import Guard
 from guardkit.export.card import Measured, bootstrap, lowest_threshold, wilson
 from guardkit.metrics.ranking import auprc, recall_at_fpr, roc_auc
 from guardkit.policy.load import load_preset
+from guardkit.policy.rules import Policy
 from guardkit.train.data import CATEGORIES, ENGLISH, load_pool
 from guardkit.train.vary import SLOTS, fill
 from guardkit.train.written import parse_categories, read_lines, split_of
@@ -71,12 +73,20 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="shared data, for attacks, captions and comments")
     parser.add_argument("--out", type=Path, default=Path("bench/results/quality.json"))
     arguments = parser.parse_args()
-    guards = {name: Guard(load_preset(name)) for name in _POLICIES}
+    guards = {name: Guard(harms_alone(load_preset(name))) for name in _POLICIES}
     found = measure(guards, arguments.data)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(rendered(found))
     return 0
+
+
+def harms_alone(policy: Policy) -> Policy:
+    """The policy without its rules on who is named: what is measured here is harm."""
+    assert policy.prompt is not None  # noqa: S101  a preset
+    rules = tuple(rule for rule in policy.prompt.rules if rule.when.category in CATEGORIES)
+    prompt = replace(policy.prompt, scorers=("text-safety",), rules=rules)
+    return replace(policy, prompt=prompt)
 
 
 def measure(guards: dict[str, Guard], data: Path | None) -> dict[str, Any]:
@@ -88,6 +98,7 @@ def measure(guards: dict[str, Guard], data: Path | None) -> dict[str, Any]:
         "moderation": _moderation(guard),
         "hate functions": _hate(guard),
         "twins": _twins(guards),
+        "risky image prompts": _risky(guards),
     }
     if data is not None:
         tables["attacks"] = _attacks(guard, data)
@@ -177,6 +188,19 @@ def _attacks(guard: Guard, data: Path) -> list[dict[str, Any]]:
         rows.append(
             {**ranked(what, truth, scores), "recall at 1 % FPR": _at_one_percent(truth, scores)}
         )
+    return rows
+
+
+def _risky(guards: dict[str, Guard]) -> list[dict[str, Any]]:
+    """Image prompts of two hands that somebody should look at, and harmless ones of the same two."""
+    rows = []
+    for name in ("", "_second"):
+        lines = (_PROXIES / f"image_risks{name}.txt").read_text().splitlines()
+        risky = [line.split(" | ", 1)[1] for line in lines]
+        harmless = (_PROXIES / f"image_harmless{name}.txt").read_text().splitlines()
+        for what, texts in ((f"image_risks{name}", risky), (f"image_harmless{name}", harmless)):
+            found = {f"flagged by {policy}": share([guard.check_prompt(text).flagged for text in texts]) for policy, guard in guards.items()}  # fmt: skip
+            rows.append({"what": what, **found})
     return rows
 
 

@@ -1,13 +1,16 @@
 """What `prompt-rewriter` makes of texts: `python -m bench.rewriting --data ../shared/data --bases FOLDER --judges FOLDER`.
 
-Rude sentences: the dev split of ParaDetox, which training leaves out. Four systems in one table: the sentence as it is, with
+Rude sentences: the dev split of ParaDetox, which training leaves out. The systems in one table: the sentence as it is, with
 the words of a lexicon taken out, what a person made of it, and ours; where ours gives up, it counts as unchanged.
 Per sentence: style 1 if the judge finds it harmless, similarity to the source, fluency min(1, perplexity of the
 reference / perplexity), and J, their product; means over sentences. Judges: `bench.judges`; perplexity: smollm2-135m.
 
-Risky image prompts (`bench/proxies/image_risks.txt`, written apart from the training pairs): repaired = the judge finds the
-result harmless and the similarity is at least .6. All prompts count, those that the policy or the model gave up too.
-Harmless prompts (`image_harmless.txt`, and validation captions and prompts): how many change.
+Risky image prompts (`bench/proxies/image_risks*.txt`, written apart from the training pairs): repaired = changed, and the
+judge finds the result harmless and its similarity is at least .6. All prompts count, those that nobody finds risky too.
+The first set was looked at while the rewriter was made, the second was not.
+Harmless prompts (`image_harmless*.txt`, and validation captions and prompts): how many change.
+
+With --edit-tagger and --run, the same of the other student (`bench.edit_tagger`).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +33,25 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from bench.edit_tagger import load_edit_tagger
 from bench.judges import JUDGES, Judge, harm, load_judge, similarity
 from bench.tables import rendered
 from guardkit import Guard
 from guardkit.bench.machine import describe_machine
 from guardkit.bench.workload import PROMPTS, load_workload
 from guardkit.metrics.shares import wilson_interval
+from guardkit.policy.load import load_preset
+from guardkit.runtime.base import open_runner
+from guardkit.text.opening import open_rewriter
+from guardkit.text.rewrite import Rewriter
 from guardkit.train.mixture import Folders, load_mixture
 from guardkit.train.repairs import paradetox
+from guardkit.types import Span
 
 _PROXIES = Path(__file__).parent / "proxies"
 _SEED = 20261126
 _LEAST_SIMILARITY = 0.6
+_SHORT = 24  # words: about 32 tokens
 
 
 def main() -> int:
@@ -49,17 +60,27 @@ def main() -> int:
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--bases", required=True, type=Path, help="what get_models.py fetched")
     parser.add_argument("--judges", required=True, type=Path, help="--work of bench.judges")
+    parser.add_argument("--edit-tagger", type=Path, help="--work of bench.edit_tagger")
+    parser.add_argument("--run", type=Path, help="the run of prompt-rewriter that it began from")
     parser.add_argument("--sentences", type=int, default=500)
     parser.add_argument("--show", type=int, default=0, help="print so many results")
     parser.add_argument("--out", type=Path, default=Path("bench/results/rewriting.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    guard = Guard.from_preset("text-to-image")
+    policy = load_preset("text-to-image")
+    rewriters: dict[str, Rewriter] = {"prompt-rewriter": open_rewriter(policy, None, open_runner)}
+    if arguments.edit_tagger:
+        rewriters["edit tagger"] = load_edit_tagger(arguments.edit_tagger, arguments.run)
+    guards = {name: Guard(policy, rewriter=rewriter) for name, rewriter in rewriters.items()}
+    guard = guards["prompt-rewriter"]
     judges = {name: load_judge(arguments.bases, arguments.judges, name) for name in JUDGES if (arguments.judges / name / "judge.json").is_file()}  # fmt: skip
     found: dict[str, Any] = {"models": [model.id for model in guard.info()] + [describe_machine(load_before=0).name]}  # fmt: skip
-    found |= _sentences(guard, judges, arguments)
-    found |= _prompts(guard, judges, arguments)
-    found |= _costs(guard)
+    found |= _sentences(guards, judges, arguments)
+    for name in ("image_risks", "image_risks_second"):
+        found |= _prompts(name, guards, judges, arguments.show)
+    found |= _actions(guard)
+    found |= _harmless(guards, arguments.data)
+    found |= _costs(guard, rewriters)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(rendered(found))
     return 0
@@ -68,31 +89,38 @@ def main() -> int:
 Judges = dict[str, tuple[Judge, Judge]]
 
 
-def _sentences(guard: Guard, judges: Judges, arguments: argparse.Namespace) -> dict[str, Any]:
+def _sentences(
+    guards: dict[str, Guard], judges: Judges, arguments: argparse.Namespace
+) -> dict[str, Any]:
     pairs = list(paradetox(arguments.data, "dev"))
     picks = np.random.default_rng(_SEED).permutation(len(pairs))[: arguments.sentences]
     sources = [pairs[at].source for at in picks]
     references = [pairs[at].target for at in picks]
     without = lexicon(arguments.data)
-    ours = [guard.rewrite(text) for text in sources]
     systems = {
         "as it is": sources,
         "lexicon's words deleted": [without(text) for text in sources],
         "a person's": references,
-        "prompt-rewriter": [text if new is None else new for text, new in zip(sources, ours, strict=True)],
-    }  # fmt: skip
-    for at in range(min(arguments.show, len(sources))):
-        print(f"{sources[at]}\n   -> {ours[at]}\n   =  {references[at]}")
+    }
+    for name, guard in guards.items():
+        made = [guard.rewrite(text) for text in sources]
+        systems[f"{name}, {sum(new is None for new in made)} given up"] = _known(made, sources)
+        for at in range(min(arguments.show, len(sources))):
+            print(f"{name}: {sources[at]}\n   -> {made[at]}\n   =  {references[at]}")
     perplexity = Perplexity(arguments.bases / "smollm2-135m")
     wanted = perplexity(references)
     fluency = {name: np.minimum(1, wanted / perplexity(texts)) for name, texts in systems.items()}
-    given_up = sum(one is None for one in ours)
     return {
-        f"rude sentences ({len(sources)} of ParaDetox dev; {given_up} given up), judged by {judge}": [
+        f"rude sentences ({len(sources)} of ParaDetox dev), judged by {judge}": [
             _row(name, texts, sources, fluency[name], models) for name, texts in systems.items()
         ]
         for judge, models in judges.items()
     }
+
+
+def _known(made: Sequence[str | None], sources: Sequence[str]) -> list[str]:
+    """What was made, or the source where it was given up."""
+    return [text if new is None else new for text, new in zip(sources, made, strict=True)]
 
 
 def _row(
@@ -116,48 +144,87 @@ def _row(
     }
 
 
-def _prompts(guard: Guard, judges: Judges, arguments: argparse.Namespace) -> dict[str, Any]:
-    lines = (_PROXIES / "image_risks.txt").read_text().splitlines()
-    categories, texts = zip(*(line.split(" | ", 1) for line in lines), strict=True)
-    rewritten = [guard.rewrite(text) for text in texts]
-    decisions = [guard.check_prompt(text) for text in texts]
-    known = [text if new is None else new for text, new in zip(texts, rewritten, strict=True)]
-    for at in range(0, len(texts), max(1, len(texts) // max(1, arguments.show))):
-        print(
-            f"{categories[at]}: {texts[at]}\n   -> {rewritten[at]}   [{decisions[at].action.value}]"
-        )
+def _prompts(name: str, guards: dict[str, Guard], judges: Judges, show: int) -> dict[str, Any]:
+    categories, texts = _risks(name)
     tables: dict[str, Any] = {}
-    for judge, (model, before) in judges.items():
-        safe, near = harm(model, known) < 0.5, similarity(before, known, texts) >= _LEAST_SIMILARITY
-        was_safe = harm(model, texts) < 0.5
-        gave = np.array([new is not None and new != text for text, new in zip(texts, rewritten, strict=True)])  # fmt: skip
-        rows = []
-        for name in (*sorted(set(categories)), "all"):
-            of = np.array([name in (one, "all") for one in categories])
-            rows.append(
-                {
-                    "what": name,
-                    "safe before": _share(was_safe[of]),
-                    "repaired": _share((gave & safe & near)[of]),
-                    "given up": _share(~gave[of]),
-                    "unsafe": _share((gave & ~safe)[of]),
-                    "far": _share((gave & ~near)[of]),
-                }
-            )
-        tables[f"risky image prompts, judged by {judge}"] = rows
-    actions = [{"what": name, **_actions(decisions, categories, name)} for name in (*sorted(set(categories)), "all")]  # fmt: skip
-    tables[f"risky image prompts under policy {guard.policy.policy}"] = actions
-    harmless = (_PROXIES / "image_harmless.txt").read_text().splitlines()
-    tables["harmless prompts that change"] = [
-        {"what": "written apart", "changed": _share(np.array([guard.rewrite(t) != t for t in harmless]))},
-        {"what": "validation captions and prompts", "changed": _share(np.array([guard.rewrite(t) != t for t in _validation(arguments.data)]))},
-    ]  # fmt: skip
+    for system, guard in guards.items():
+        made = [guard.rewrite(text) for text in texts]
+        for at in range(0, len(texts), max(1, len(texts) // show)) if show else ():
+            print(f"{system}, {categories[at]}: {texts[at]}\n   -> {made[at]}")
+        for judge, models in judges.items():
+            title = f"{name}, {len(texts)} prompts, by {system}, judged by {judge}"
+            tables[title] = _repaired(categories, texts, made, models)
     return tables
 
 
-def _actions(decisions: Sequence[Any], categories: Sequence[str], name: str) -> dict[str, str]:
-    own = [d.action.value for d, one in zip(decisions, categories, strict=True) if name in (one, "all")]  # fmt: skip
+def _risks(name: str) -> tuple[list[str], list[str]]:
+    """Categories and texts."""
+    lines = (_PROXIES / f"{name}.txt").read_text().splitlines()
+    parts = [line.split(" | ", 1) for line in lines]
+    return [category for category, _ in parts], [text for _, text in parts]
+
+
+def _repaired(
+    categories: Sequence[str],
+    texts: Sequence[str],
+    made: Sequence[str | None],
+    models: tuple[Judge, Judge],
+) -> list[dict[str, str]]:
+    model, before = models
+    known = _known(made, texts)
+    safe, near = harm(model, known) < 0.5, similarity(before, known, texts) >= _LEAST_SIMILARITY
+    was_safe = harm(model, texts) < 0.5
+    given_up = np.array([new is None for new in made])
+    changed = np.array([new not in (None, text) for text, new in zip(texts, made, strict=True)])
+    rows = []
+    for name in (*sorted(set(categories)), "all"):
+        of = np.array([name in (one, "all") for one in categories])
+        rows.append(
+            {
+                "what": name,
+                "harmless before": _share(was_safe[of]),
+                "repaired": _share((changed & safe & near)[of]),
+                "given up": _share(given_up[of]),
+                "not found": _share((~changed & ~given_up)[of]),
+                "still harmful": _share((changed & ~safe)[of]),
+                "too far": _share((changed & ~near)[of]),
+            }
+        )
+    return rows
+
+
+def _actions(guard: Guard) -> dict[str, Any]:
+    """What the whole policy answers."""
+    tables = {}
+    for name in ("image_risks", "image_risks_second"):
+        categories, texts = _risks(name)
+        decisions = [guard.check_prompt(text).action.value for text in texts]
+        tables[f"{name} under policy {guard.policy.policy}"] = [
+            {"what": kind, **_shares(decisions, [kind in (one, "all") for one in categories])}
+            for kind in (*sorted(set(categories)), "all")
+        ]
+    return tables
+
+
+def _shares(decisions: Sequence[str], of: Sequence[bool]) -> dict[str, str]:
+    own = [action for action, is_of in zip(decisions, of, strict=True) if is_of]
     return {action: _share(np.array([one == action for one in own])) for action in ("allow", "edit", "block")}  # fmt: skip
+
+
+def _harmless(guards: dict[str, Guard], data: Path) -> dict[str, Any]:
+    sets = {
+        "first set written apart": (_PROXIES / "image_harmless.txt").read_text().splitlines(),
+        "second set": (_PROXIES / "image_harmless_second.txt").read_text().splitlines(),
+        "validation captions and prompts": _validation(data),
+    }
+    rows = []
+    for name, texts in sets.items():
+        for system, guard in guards.items():
+            made = [guard.rewrite(text) for text in texts]
+            given_up = np.array([new is None for new in made])
+            changed = np.array([new not in (None, text) for text, new in zip(texts, made, strict=True)])  # fmt: skip
+            rows.append({"what": f"{name}, {system}", "changed": _share(changed), "given up": _share(given_up)})  # fmt: skip
+    return {"harmless prompts": rows}
 
 
 def _validation(data: Path) -> list[str]:
@@ -197,14 +264,21 @@ class Perplexity:
             return math.exp(min(20.0, float(self._model(ids, labels=ids).loss)))
 
 
-def _costs(guard: Guard) -> dict[str, Any]:
-    texts = load_workload(PROMPTS).buckets["32"]
-    risky = [line.split(" | ", 1)[1] for line in (_PROXIES / "image_risks.txt").read_text().splitlines()]  # fmt: skip
+def _costs(guard: Guard, rewriters: dict[str, Rewriter]) -> dict[str, Any]:
+    """Of one call, on prompts that the policy finds something in, with what it blames, and on harmless ones."""
+    risky = list[tuple[str, Sequence[Span]]]()
+    for text in _risks("image_risks")[1]:
+        found = guard.check_prompt(text)
+        if found.spans and len(text.split()) <= _SHORT:
+            risky.append((text, found.spans))
+    harmless = [(text, ()) for text in load_workload(PROMPTS).buckets["32"]]
     rows = []
-    for name, those in (("harmless prompts", texts), ("risky prompts", risky)):
-        costs = sorted(_cpu_ms(lambda text=text: guard.rewrite(text)) for text in those)  # type: ignore[misc]
-        rows.append({"what": name, "p50": f"{statistics.median(costs):.1f}", "p95": f"{costs[int(0.95 * len(costs))]:.1f}"})  # fmt: skip
-    return {"cost at up to 32 tokens, CPU ms": rows}
+    for name, rewriter in rewriters.items():
+        for kind, asked in (("risky", risky), ("harmless", harmless)):
+            costs = sorted(_cpu_ms(partial(rewriter.rewrite, *one)) for one in asked)
+            p50, p95 = statistics.median(costs), costs[int(0.95 * len(costs))]
+            rows.append({"what": f"{name}, {len(asked)} {kind} prompts", "p50": f"{p50:.1f}", "p95": f"{p95:.1f}"})  # fmt: skip
+    return {"one call of the rewriter at up to 32 tokens, CPU ms": rows}
 
 
 def _cpu_ms(call: Callable[[], object]) -> float:

@@ -290,17 +290,16 @@ def collate(rows: Sequence[Row]) -> Batch:
     attention_mask = torch.zeros(shape, dtype=torch.int64)
     token_labels = torch.zeros((*shape, categories))
     token_weights = torch.zeros((*shape, categories))
-    toxicity = CATEGORIES.index("toxicity")
     for index, row in enumerate(rows):
         length = len(row.ids)
         input_ids[index, :length] = torch.from_numpy(row.ids.astype(np.int64))
         attention_mask[index, :length] = 1
         if row.marks is not None:
-            marks = torch.from_numpy(row.marks)
-            token_labels[index, :length, toxicity] = marks.float()
-            # Inside a span nobody said which category; outside it, none.
-            token_weights[index, :length] = (~marks).float()[:, None]
-            token_weights[index, :length, toxicity] = 1.0
+            marks = torch.from_numpy(row.marks)[:, None]
+            holds = torch.from_numpy((row.labels >= 0.5) & (row.weights > 0))
+            # Inside a span: what the text is known to be; whether anything else, nobody said. Outside: nothing.
+            token_labels[index, :length] = (marks & holds).float()
+            token_weights[index, :length] = (~marks | holds).float()
     return Batch(
         input_ids,
         attention_mask,

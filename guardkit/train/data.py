@@ -47,6 +47,9 @@ _SOURCE_RATE = {
     "paradetox": 0.7,
     "wiki_context_toxicity": 0.6,
     "hatexplain_binary": 0.8,
+    "coco_captions": 8.0,  # beside so many risky image prompts, what a harmless picture looks like
+    "diffusiondb_benign": 6.0,
+    "benign_prompts": 4.0,
 }
 # Trust in a source's labels. i2p: a search keyword, not an annotator; harmless sources: assumed.
 _SOURCE_TRUST = {"i2p": 0.5, "wiki_context_toxicity": 0.7, "offensivelang": 0.7}

@@ -11,17 +11,19 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import gzip
 import hashlib
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from guardkit.errors import InputError
-from guardkit.train.data import ENGLISH, Pool, labelled
+from guardkit.train.data import CATEGORIES, ENGLISH, Pool, labelled
 from guardkit.train.vary import fill, mistype
 from guardkit.train.written import parse_categories
 
@@ -132,7 +134,8 @@ _LABELS = {
     "keep": "-",
 }
 """A written pair's category -> what `text-safety` learns of its source, in `written.parse_categories`' form."""
-_RATE = 24.0  # of a draw: as rare and as telling as twins
+_WORD = re.compile(r"\w+")
+_RATE = 16.0  # of a draw: as rare and as telling as twins
 
 
 def load_twins_of_repairs(folder: Path, *, split: str) -> Pool:
@@ -142,20 +145,41 @@ def load_twins_of_repairs(folder: Path, *, split: str) -> Pool:
         InputError: As in `written_pairs`, or a category has no labels.
     """
     texts, listed = list[str](), list[str]()
+    spans = list[list[tuple[int, int]] | None]()
     for pair in written_pairs(folder, split=split):
         if pair.category not in _LABELS:
             raise InputError(f"{folder}: unknown category '{pair.category}'. Allowed: {', '.join(_LABELS)}.")  # fmt: skip
         texts += [pair.source, pair.target]
         listed += [_LABELS[pair.category], "-"]
+        spans += [ranges_changed(pair) or None, []]
     parsed = [parse_categories(categories, where=str(folder)) for categories in listed]
-    return labelled(
+    pool = labelled(
         texts,
-        np.stack([labels for labels, _ in parsed]),
-        weights=np.stack([weights for _, weights in parsed]),
+        np.array([labels for labels, _ in parsed], np.float32).reshape(-1, len(CATEGORIES)),
+        weights=np.array([known for _, known in parsed], np.float32).reshape(-1, len(CATEGORIES)),
         source="written-repairs",
         rate=_RATE,
         language=ENGLISH,
     )
+    # Filling a slot moves what stands behind it.
+    marked = [None if "{" in text else one for text, one in zip(texts, spans, strict=True)]
+    return replace(pool, spans=marked)
+
+
+def ranges_changed(pair: Pair) -> list[tuple[int, int]]:
+    """The words of a source that did not stay, as half-open ranges of characters.
+
+    >>> ranges_changed(Pair("my idiot neighbour", "my neighbour"))
+    [(3, 8)]
+    """
+    words = list(_WORD.finditer(pair.source))
+    old, new = [word[0] for word in words], _WORD.findall(pair.target)
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    return [
+        (words[first].start(), words[last - 1].end())
+        for kind, first, last, _, _ in matcher.get_opcodes()
+        if kind in ("replace", "delete")
+    ]
 
 
 def _kept(text: str) -> Pair:

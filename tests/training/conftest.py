@@ -79,6 +79,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     (written / "demo.txt").write_text("# a comment\n" + "\n".join(lines) + "\n")
     pair = {"text": "you will", "yes": ["threat"], "context": {"turns": [["user", "hurt"]]}}
     (written / "context.jsonl").write_text(json.dumps(pair) + "\n")
+    (written / "repairs").mkdir()
+    repairs = [f"insult | you are the idiot {at} => you are the friend {at}" for at in range(6)]
+    (written / "repairs" / "demo.txt").write_text("\n".join(repairs) + "\n")
     return folders
 
 

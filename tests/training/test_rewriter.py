@@ -146,6 +146,19 @@ def test_pairs_are_texts_with_something_and_with_nothing_wrong() -> None:
     assert pool.labels.shape[1] == len(CATEGORIES)
 
 
+def test_what_did_not_stay_is_marked_unless_a_slot_would_move_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(
+        "insult | my idiot neighbour => my neighbour\nbias | a lazy {group} nap => a calm {group} nap\n"
+    )
+    pool = load_twins_of_repairs(tmp_path, split="train")
+    assert dict(zip(pool.texts, pool.spans, strict=True)) == {
+        "my idiot neighbour": [(3, 8)],
+        "my neighbour": [],
+        "a lazy {group} nap": None,
+        "a calm {group} nap": None,
+    }
+
+
 def test_a_category_without_labels_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("spam | buy this => this\n")
     with pytest.raises(InputError, match="unknown category 'spam'"):
