@@ -66,6 +66,21 @@ class StagePolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """What to do when the edited text is still not allowed."""
 
 
+class ImageLimits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Bounds on an image; one over them is not decoded, and `on_failure` answers."""
+
+    max_bytes: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 33_554_432
+    max_pixels: Annotated[int, Meta(ge=256, le=89_000_000)] = 25_000_000
+    """Of one frame; decoded, a pixel takes 7 bytes. Pillow itself warns from 89 million."""
+    max_frames: Annotated[int, Meta(ge=1, le=100_000)] = 500
+    max_animated_pixels: Annotated[int, Meta(ge=256)] = 100_000_000
+    """Of all frames of an animation: to reach a late frame, every earlier one is decoded."""
+    max_ratio: Annotated[float, Meta(ge=1, le=100)] = 16
+    """Longer side to shorter side; a crop is scored for about each."""
+    frames: Annotated[int, Meta(ge=1, le=100)] = 8
+    """Frames of an animation that are scored, spread evenly; the others are not looked at."""
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Bounds on the work one check may cause."""
 
@@ -74,6 +89,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     regenerations: Annotated[int, Meta(ge=0, le=16)] = 1
     max_characters: Annotated[int, Meta(ge=1, le=1_000_000)] = 8000
     too_long: FailureAction = "block"
+    images: ImageLimits = ImageLimits()
 
 
 class Gather(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
