@@ -38,9 +38,15 @@ def encoded(pixels: NDArray[Any] | Image.Image, kind: str = "PNG", **options: An
 
 
 def animated(count: int, kind: str = "GIF", *, side: int = 32) -> bytes:
-    """Frames that go from black to red, the last one full red."""
+    """Frames that go from black to red, the last one full red; every other one has some blue.
+
+    Two equal frames in a row would become one.
+    """
     levels = [round(255 * index / (count - 1)) for index in range(count)]
-    frames = [Image.fromarray(plain((level, 0, 0), width=side, height=side)) for level in levels]
+    frames = [
+        Image.fromarray(plain((level, 0, 40 * (number % 2)), width=side, height=side))
+        for number, level in enumerate(levels)
+    ]
     lossless = {"lossless": True} if kind == "WEBP" else {}
     return encoded(
         frames[0], kind, save_all=True, append_images=frames[1:], duration=40, **lossless

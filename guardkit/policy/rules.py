@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from guardkit.artifacts import RunnerOptions
-from guardkit.taxonomy import Stage
+from guardkit.taxonomy import IMAGE_STAGES, Stage
 from guardkit.types import Action
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="kebab-case name")]
@@ -228,6 +228,18 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
         """What its stages name under `scorers`, once each."""
         names = (name for stage in self.stages.values() for name in stage.scorers)
         return tuple(dict.fromkeys(names))
+
+    @property
+    def image_scorers(self) -> tuple[str, ...]:
+        """Likewise, those of its stages that look at images."""
+        named = self.output_image.scorers if self.output_image else ()
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def text_scorers(self) -> tuple[str, ...]:
+        """Likewise, those of its other stages."""
+        stages = (policy for stage, policy in self.stages.items() if stage not in IMAGE_STAGES)
+        return tuple(dict.fromkeys(name for policy in stages for name in policy.scorers))
 
     @property
     def editors(self) -> tuple[str, ...]:
