@@ -166,7 +166,8 @@ class Guard:
     def from_preset(cls, name: str) -> Guard:
         """A guard from a shipped policy.
 
-        Shipped: `text-to-image`, `text-to-image-balanced`, `chat`, `kids`, `research`, `multilingual`.
+        Shipped: `text-to-image`, `text-to-image-balanced`, `chat`, `kids`, `research`, `multilingual`, and for
+        pictures `generated-images`.
         """
         return cls(load_preset(name))
 

@@ -15,6 +15,7 @@ from guardkit.taxonomy import Stage
 from guardkit.types import Action, Scores
 
 _SHOWN_SCORES = 4
+_PRESET, _IMAGE_PRESET = "text-to-image", "generated-images"
 
 
 def add(verbs: Verbs) -> None:
@@ -26,6 +27,7 @@ def add(verbs: Verbs) -> None:
         example='guardkit check --policy chat "you are an idiot"',
     )
     _add_inputs(check)
+    check.set_defaults(policy=None)
     check.add_argument(
         "--image",
         nargs="+",
@@ -58,13 +60,14 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "texts", nargs="*", metavar="TEXT", help="left out: lines of standard input"
     )
     parser.add_argument("--file", type=Path, help="read texts from a file, one a line")
-    parser.add_argument("--policy", default="text-to-image", help="preset or YAML file")
+    parser.add_argument("--policy", default=_PRESET, help="preset or YAML file")
     parser.add_argument("--json", action="store_true", help="one JSON document a text")
 
 
 def run_check(args: argparse.Namespace) -> int:
     """Check texts or images; 1 when one is at least as strict as --fail-on."""
-    guard = Guard.from_file(policy_file(args.policy))
+    policy = args.policy or (_IMAGE_PRESET if args.image else _PRESET)
+    guard = Guard.from_file(policy_file(policy))
     failing = Action(args.fail_on)
     is_failed = False
     for text, decision in _checked(guard, args):

@@ -35,6 +35,7 @@ _SHORTEST_SIDE = 16  # pixels; chosen: below it a picture shows nothing that a m
 _ANIMATED = ("PNG", "WEBP", "GIF")  # a JPEG may hold more pictures (MPO), but viewers show one
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _CHANNELS = 3
+_FACTORS = (8, 4, 2)  # those of a JPEG's decoder
 # EXIF orientation -> what brings the picture upright (EXIF 2.32, tag 0x0112).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,8 +67,9 @@ def decode(
         image: A path, the bytes of a file, a PIL image (the frame it stands at), or a uint8 array
             [H, W, 3].
         limits: A policy's `limits.images`; None: the defaults.
-        shortest: The pixels that the shorter side needs; a JPEG is then decoded at 1/2, 1/4 or 1/8 of its
-            size, which is four times as quick. None: every pixel.
+        shortest: The pixels that the shorter side needs. The picture then comes at 1/2, 1/4 or 1/8 of its size where
+            that is enough: a JPEG is decoded no larger, which is twice as quick, and all else is averaged the
+            same way. None: every pixel.
 
     Raises:
         ImageError: It cannot be decoded, or is over a limit.
@@ -78,9 +80,9 @@ def decode(
     """
     limits = limits or ImageLimits()
     if isinstance(image, np.ndarray):
-        return _of_array(image, limits)
+        return _of_array(image, limits, shortest)
     if isinstance(image, Image.Image):
-        return _of_pillow(image, limits)
+        return _of_pillow(image, limits, shortest)
     where, content = _content_of(image, limits)
     return _of_content(content, limits, where=where, shortest=shortest)
 
@@ -88,7 +90,7 @@ def decode(
 # --- an array, a PIL image ------------------------------------------------------------------------
 
 
-def _of_array(array: NDArray[Any], limits: ImageLimits) -> Picture:
+def _of_array(array: NDArray[Any], limits: ImageLimits, shortest: int | None) -> Picture:
     if array.dtype != np.uint8:
         raise InputError(
             f"image: an array of dtype {array.dtype}. Expected uint8, 0 to 255. "
@@ -101,10 +103,12 @@ def _of_array(array: NDArray[Any], limits: ImageLimits) -> Picture:
         )
     height, width = array.shape[:2]
     _check_size(width, height, limits, where="image")
+    if _factor((width, height), shortest) > 1:
+        array = np.asarray(_reduced(Image.fromarray(array), shortest))
     return Picture((array,), width, height)
 
 
-def _of_pillow(image: Image.Image, limits: ImageLimits) -> Picture:
+def _of_pillow(image: Image.Image, limits: ImageLimits, shortest: int | None) -> Picture:
     width, height = image.size
     _check_size(width, height, limits, where="image")
     if image.mode == "F":
@@ -113,7 +117,7 @@ def _of_pillow(image: Image.Image, limits: ImageLimits) -> Picture:
             "another mode of 8 or 16 bits; convert it first."
         )
     try:
-        return Picture((_upright_rgb(image),), width, height)
+        return Picture((_upright_rgb(image, shortest),), width, height)
     except Exception as e:  # noqa: BLE001  a failure boundary, as in `_of_content`: it may not be loaded yet
         raise _broken("image", e) from None
 
@@ -161,7 +165,7 @@ def _of_content(
             _check_size(width, height, limits, where=where)
             if shortest is not None and opened.format == "JPEG":
                 opened.draft(None, (shortest, shortest))
-            frames = tuple(_frames(opened, limits, where=where))
+            frames = tuple(_frames(opened, limits, shortest, where=where))
     except ImageError:
         raise
     except UnidentifiedImageError as e:
@@ -178,7 +182,9 @@ def _of_content(
     return Picture(frames, width, height)
 
 
-def _frames(opened: Image.Image, limits: ImageLimits, *, where: str) -> Iterator[Pixels]:
+def _frames(
+    opened: Image.Image, limits: ImageLimits, shortest: int | None, *, where: str
+) -> Iterator[Pixels]:
     """The frames to look at: the first, the last, and others evenly between them."""
     count = opened.n_frames if opened.format in _ANIMATED else 1  # type: ignore[attr-defined]
     _check_frames(count, opened.size, limits, where=where)
@@ -188,16 +194,18 @@ def _frames(opened: Image.Image, limits: ImageLimits, *, where: str) -> Iterator
             opened.seek(index)
             _check_size(*opened.size, limits, where=where)
         if index in chosen:
-            yield _upright_rgb(opened)
+            yield _upright_rgb(opened, shortest)
 
 
 # --- pixels ---------------------------------------------------------------------------------------
 
 
-def _upright_rgb(image: Image.Image) -> Pixels:
+def _upright_rgb(image: Image.Image, shortest: int | None) -> Pixels:
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
-    flat = _flat_rgb(image)
+    flat = _flat(
+        _reduced(_eight_bits(image), shortest)
+    )  # reduced first: the rest takes little memory
     return np.asarray(flat if turn is None else flat.transpose(turn))
 
 
@@ -209,17 +217,34 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _flat_rgb(image: Image.Image) -> Image.Image:
-    """RGB of any mode, transparent pixels over `BACKGROUND`."""
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """RGB of any mode, RGBA where there are transparent pixels."""
     if image.mode in _GREY_16:
         levels = np.asarray(image).astype(np.int64) >> 8
         return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image if image.mode == "RGBA" else image.convert("RGBA")
-        flat = Image.new("RGB", image.size, BACKGROUND)
-        flat.paste(layer, mask=layer.getchannel("A"))
-        return flat
-    return image if image.mode == "RGB" else image.convert("RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _reduced(image: Image.Image, shortest: int | None) -> Image.Image:
+    """The mean of whole blocks of pixels, as a JPEG's decoder gives it."""
+    factor = _factor(image.size, shortest)
+    return image if factor == 1 else image.reduce(factor)
+
+
+def _factor(size: tuple[int, int], shortest: int | None) -> int:
+    if shortest is None:
+        return 1
+    return next((one for one in _FACTORS if min(size) // one >= shortest), 1)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """RGB, with `BACKGROUND` behind transparent pixels."""
+    if image.mode == "RGB":
+        return image
+    flat = Image.new("RGB", image.size, BACKGROUND)
+    flat.paste(image, mask=image.getchannel("A"))
+    return flat
 
 
 # --- limits ---------------------------------------------------------------------------------------

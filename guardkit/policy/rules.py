@@ -70,8 +70,8 @@ class ImageLimits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """Bounds on an image; one over them is not decoded, and `on_failure` answers."""
 
     max_bytes: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 33_554_432
-    max_pixels: Annotated[int, Meta(ge=256, le=89_000_000)] = 25_000_000
-    """Of one frame; decoded, a pixel takes 7 bytes. Pillow itself warns from 89 million."""
+    max_pixels: Annotated[int, Meta(ge=256, le=89_000_000)] = 20_000_000
+    """Of one frame; while it is decoded, a pixel takes up to 9 bytes. Pillow itself warns from 89 million."""
     max_frames: Annotated[int, Meta(ge=1, le=100_000)] = 500
     max_animated_pixels: Annotated[int, Meta(ge=256)] = 100_000_000
     """Of all frames of an animation: to reach a late frame, every earlier one is decoded."""

@@ -36,6 +36,7 @@ NO_SEXUAL, NO_GORE = rule("sexual", Action.REGENERATE), rule("gore", Action.BLOC
 STAGE = StagePolicy(scorers=("image-safety",), rules=(NO_SEXUAL, NO_GORE))
 POLICY = Policy("pictures", output_image=STAGE)
 PURPLE = (255, 0, 255)
+EDGE = 0.002  # what a crop's neighbour moves its score by: resizing looks a pixel over the edge
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_the_worst_crop_counts(guard: Guard) -> None:
     picture = plain(BLUE, width=300, height=100)
     picture[:, 200:] = RED
     (scores,) = guard.score_images([picture])
-    assert values(scores) == {"sexual": HIGH, "gore": LOW}
+    assert scores == pytest.approx({"sexual": HIGH, "gore": LOW}, abs=EDGE)
 
 
 def test_the_worst_frame_counts(guard: Guard) -> None:
@@ -131,7 +132,7 @@ def test_many_crops_run_a_few_at_a_time(guard: Guard) -> None:
     picture = plain(BLUE, width=1600, height=100)  # 16 crops
     picture[:, 1500:] = GREEN
     (scores,) = guard.score_images([picture])
-    assert values(scores) == {"sexual": LOW, "gore": HIGH}
+    assert scores == pytest.approx({"sexual": LOW, "gore": HIGH}, abs=EDGE)
 
 
 # --- two models -----------------------------------------------------------------------------------

@@ -161,6 +161,21 @@ def test_a_jpeg_is_decoded_no_larger_than_needed() -> None:
     assert (picture.width, picture.height) == (1024, 1024)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_every_format_comes_at_the_same_size(kind: str) -> None:
+    content = encoded(halves(width=900, height=500), kind)
+    assert decode(content, shortest=224).frames[0].shape == (250, 450, 3)
+
+
+def test_a_reduced_picture_is_the_mean_of_its_blocks() -> None:
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:, ::2] = 200  # every other column: a mean of 100
+    for image in (pixels, Image.fromarray(pixels), encoded(pixels)):
+        (frame,) = decode(image, shortest=32).frames
+        assert frame.shape == (32, 32, 3)
+        assert set(frame.ravel().tolist()) == {100}
+
+
 def test_a_small_jpeg_is_decoded_whole() -> None:
     assert decode(encoded(plain(), "JPEG"), shortest=224).frames[0].shape == (64, 64, 3)
 
