@@ -7,6 +7,8 @@ import json
 import logging
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -335,6 +337,21 @@ def test_a_late_scorer_is_answered_by_on_timeout(image_models: Path) -> None:
     event.set()
     assert decision.action is Action.REGENERATE
     assert decision.scores["hate-symbol"] is None
+
+
+def test_without_pillow_one_sentence_says_what_to_install(image_models: Path) -> None:
+    code = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "from guardkit import Guard, Policy\n"
+        "from guardkit.policy.rules import StagePolicy\n"
+        "Guard(Policy('text'))\n"
+        "Guard(Policy('p', output_image=StagePolicy(scorers=('image-safety',))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith(
+        "reading an image needs the extra 'image', which is not installed. "
+        'Run: pip install "guardkit[image]"'
+    )
 
 
 # --- policies -------------------------------------------------------------------------------------
