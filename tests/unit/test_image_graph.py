@@ -67,7 +67,7 @@ def run(model: bytes, name: str, values: NDArray[np.generic]) -> NDArray[np.floa
     [
         pytest.param(PLAIN, CROPS.transpose(0, 3, 1, 2).astype(np.float32), id="rgb"),
         pytest.param(CAFFE, CROPS[..., ::-1].astype(np.float32) - np.array(MEANS, np.float32), id="bgr-less-means"),
-        pytest.param(replace(CAFFE, is_stored_narrow=True), CROPS[..., ::-1].astype(np.float32) - np.array(MEANS, np.float32), id="narrow"),
+        pytest.param(replace(CAFFE, narrow_from=9), CROPS[..., ::-1].astype(np.float32) - np.array(MEANS, np.float32), id="narrow"),
     ],
 )  # fmt: skip
 def test_the_sigmoid_of_a_logit_is_the_classifiers_probability(
@@ -89,7 +89,7 @@ def test_gelu_is_one_operator_again(tmp_path: Path) -> None:
 
 def test_weights_are_stored_narrow_where_asked(tmp_path: Path) -> None:
     path = classifier(tmp_path / "c.onnx", channels_first=False)
-    graph = with_preprocessing(path, replace(CAFFE, is_stored_narrow=True)).graph
+    graph = with_preprocessing(path, replace(CAFFE, narrow_from=9)).graph
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     assert kinds["source/weights/levels"] == TensorProto.INT16
     assert "source/weights" not in kinds
