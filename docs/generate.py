@@ -20,7 +20,7 @@ import msgspec
 from bench.peers import PeersReport
 from bench.peers import rendered as peers_table
 from bench.tables import cascade_rows, rendered, robustness_rows
-from docs.cards import tagger_card
+from docs.cards import image_card, second_image_card, tagger_card
 from guardkit import errors
 from guardkit.artifacts import load_artifact
 from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
@@ -101,7 +101,15 @@ def _configs() -> dict[str, str]:
 def _cards() -> dict[str, str]:
     """The cards that are made of a benchmark's figures."""
     artifact = load_artifact(_ROOT / "exported_models/pii-tagger")
-    return {"exported_models/pii-tagger/CARD.md": tagger_card(artifact.manifest)}
+    first, second = (
+        load_artifact(_ROOT / "exported_models" / name).manifest
+        for name in ("image-safety", "image-safety-second")
+    )
+    return {
+        "exported_models/pii-tagger/CARD.md": tagger_card(artifact.manifest),
+        "exported_models/image-safety/CARD.md": image_card(first, second),
+        "exported_models/image-safety-second/CARD.md": second_image_card(second),
+    }
 
 
 def _categories() -> str:
@@ -170,6 +178,13 @@ def _results() -> str:
         ("Other languages", "python -m bench.languages", "languages", lambda found: found),
         ("Several texts at once", "python -m bench.together", "together", lambda found: found),
         ("The cascade", "python bench/cascade.py --data <shared data>", "cascade", cascade_rows),
+        ("Images", "python -m bench.images", "images", lambda found: found),
+        (
+            "Safe pictures",
+            "python -m bench.safe_pictures --pictures <NAME=FOLDER of each package>",
+            "safe_pictures",
+            lambda found: found,
+        ),
         (
             "Disguises",
             "python bench/robustness.py --policy chat --texts <what bench.validation --flagged-by chat wrote>",

@@ -8,6 +8,7 @@ An artifact is a Triton model folder plus `manifest.json`:
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +20,8 @@ from guardkit.places import MODELS
 from guardkit.taxonomy import TAXONOMY
 
 FORMAT = 1
+PARITY_FILE = "parity.json"
+"""Reference outputs; the SDK does not read it, `guardkit models verify` does."""
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -46,6 +49,31 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
 
     scale: Annotated[float, Meta(gt=0)]
     shift: float
+
+    def log_odds(self, logit: float) -> float:
+        """The exponent above, with the sign turned: log(score / (1 - score))."""
+        return self.scale * logit + self.shift
+
+
+_LARGEST = 60.0  # beyond it a float64 probability is 0 or 1, and exp may overflow
+
+
+def probability(log_odds: float) -> float:
+    """A score in [0, 1] from its log-odds: 1 / (1 + exp(-x)).
+
+    >>> probability(0.0)
+    0.5
+    """
+    return 1.0 / (1.0 + math.exp(-min(max(log_odds, -_LARGEST), _LARGEST)))
+
+
+class ImageOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How images reach the graph: as square crops, uint8 RGB [crops, side, side, 3]."""
+
+    side: Annotated[int, Meta(ge=16, le=1024)]
+    """Pixels of a crop's side."""
+    second: Name | None = None
+    """The artifact that votes too under `models.<name>.mode: precise`; None: there is none."""
 
 
 class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,7 +106,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     version: str
     task: str
-    """`text-scores`, `text-tags`, or `text-clears`: a fast tier, which reads another model's tokens."""
+    """`text-scores`, `text-tags`, `image-scores`, or `text-clears`: a fast tier, which reads another model's
+    tokens."""
     precision: str
     """`fp32`, `fp16` or `int8`."""
     licence: str
@@ -90,6 +119,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileEntry]
     """Relative path -> digest; every file the SDK reads is listed."""
     text: TextOptions | None = None
+    """None: it takes no text of its own."""
+    image: ImageOptions | None = None
+    """None: it takes no images."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes it was trained and measured on; () when nobody said: it then takes any."""
     model: str = "1/model.onnx"
@@ -193,6 +225,8 @@ class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Which of the model's languages it is asked for; None: all."""
     kinds: tuple[str, ...] | None = None
     """Of a tagger: which of its kinds count, for example `[PERSON, ADDRESS, PLACE]`; None: people and addresses."""
+    mode: Literal["fast", "precise"] = "fast"
+    """Of an image model: `precise` has its second model vote, for about twice the time."""
     cascade: bool = True
     """Whether a fast tier fitted to this model, where there is one, may clear texts before it."""
 

@@ -27,7 +27,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     text: str | None = None
     """What to use next: the original or the edited text; None when it must not be used."""
     image: Any = None
-    """Likewise for an image, uint8 [H, W, 3]."""
+    """Likewise for an image: what was handed in, or edited, uint8 [H, W, 3]."""
     edits: tuple[Edit, ...] = ()
     vault: Vault | None = None
     status: Status = Status.OK

@@ -1,4 +1,4 @@
-"""`Guard`: the only conductor. Read top to bottom, it tells what happens to a text.
+"""`Guard`: the only conductor. Read top to bottom, it tells what happens to a text, and to an image.
 
 check_prompt(text)
   1 text.normalize    str -> Prompt          disguises undone, positions kept
@@ -8,6 +8,11 @@ check_prompt(text)
        EDIT:
   4 editors           str -> str             those the fired rules name, in the policy's order
   5 1 to 3 once more                         still not allowed -> the policy's `after_edit`
+
+check_output(image=...)
+  1 image.decode      ImageInput -> Picture  limits first; what cannot be decoded is not measured
+  2 scorers           Picture -> Scores      the maximum over frames and crops
+  3 policy.decide     Scores -> Decision     pure
 """
 
 from __future__ import annotations
@@ -50,6 +55,9 @@ from guardkit.types import Action, Context, Guidance, Scores, Span, Status
 from guardkit.vault import Vault
 
 if TYPE_CHECKING:
+    from guardkit.image.decode import ImageInput
+    from guardkit.image.measure import ImageMeasurer, MeasuredImage
+    from guardkit.image.score import ImageScorer
     from guardkit.runtime.gather import Gatherer, Ticket
 
 _log = logging.getLogger(__name__)
@@ -71,6 +79,7 @@ class Guard:
         editors: Mapping[str, Editor] | None = None,
         translate: Translate | None = None,
         rewriter: Rewriter | None = None,
+        image_scorers: Sequence[ImageScorer] = (),
         open_runner: OpenRunner = open_runner,
     ) -> None:
         """Open every model the policy names.
@@ -85,6 +94,8 @@ class Guard:
             rewriter: A rewriter of your own for the editor `rewrite` and `Guard.rewrite`, for example a
                 `guardkit.text.rewrite.LanguageModelRewriter`; None: the shipped model. What it makes of a
                 text is scored again in any case.
+            image_scorers: Scorers of images of your own that the policy names; they get a decoded
+                `guardkit.image.decode.Picture`.
             open_runner: What opens a model, where it is not what the policy's `models` say.
 
         Raises:
@@ -92,13 +103,21 @@ class Guard:
             ArtifactError: A model is missing, changed or malformed.
             BackendError: A model cannot be run here.
         """
-        known = _known(scorers, editors or {})
+        known = _known(scorers, editors or {}, image_scorers)
         faults = list(check_meaning(msgspec.to_builtins(policy), known))
         if faults:
             name = policy.policy
             raise PolicyError([Fault(name, 1, 1, path_text(at), what) for at, what in faults])
         self.policy = policy
-        self._made_of = (policy, tuple(scorers), editors, translate, rewriter, open_runner)
+        self._made_of = (
+            policy,
+            tuple(scorers),
+            editors,
+            translate,
+            rewriter,
+            tuple(image_scorers),
+            open_runner,
+        )
         self._open_runner = open_runner
         if rewriter is not None or REWRITE in policy.editors:
             rewriter = open_rewriter(policy, rewriter, open_runner)
@@ -109,8 +128,12 @@ class Guard:
         self._scorers = opened
         cascade = open_cascade(policy, opened)
         runners = runners_of(opened, cascade)
+        self._images = _open_images(policy, image_scorers, open_runner)
+        looking = self._images.runners if self._images else ()
+        self._image_models = tuple(one.info.id for one in looking)
         self._models = {tier: tuple(one.info.id for one in used) for tier, used in runners.items()}
-        self._info = tuple(dict.fromkeys(one.info for used in runners.values() for one in used))
+        all_used = (*runners.values(), looking)
+        self._info = tuple(dict.fromkeys(one.info for used in all_used for one in used))
         self._policy_id = policy.id
         self._measurer = Measurer(policy, opened, cascade, translate)
         self._threads = DeadlineRunner()
@@ -126,16 +149,25 @@ class Guard:
         editors: Mapping[str, Editor] | None = None,
         translate: Translate | None = None,
         rewriter: Rewriter | None = None,
+        image_scorers: Sequence[ImageScorer] = (),
     ) -> Guard:
         """A guard from a policy file; arguments and errors as in `Guard`."""
-        policy = load_policy(path, known=_known(scorers, editors or {}))
-        return cls(policy, scorers=scorers, editors=editors, translate=translate, rewriter=rewriter)
+        policy = load_policy(path, known=_known(scorers, editors or {}, image_scorers))
+        return cls(
+            policy,
+            scorers=scorers,
+            editors=editors,
+            translate=translate,
+            rewriter=rewriter,
+            image_scorers=image_scorers,
+        )
 
     @classmethod
     def from_preset(cls, name: str) -> Guard:
         """A guard from a shipped policy.
 
-        Shipped: `text-to-image`, `text-to-image-balanced`, `chat`, `kids`, `research`, `multilingual`.
+        Shipped: `text-to-image`, `text-to-image-balanced`, `chat`, `kids`, `research`, `multilingual`, and for
+        pictures `generated-images`.
         """
         return cls(load_preset(name))
 
@@ -169,9 +201,36 @@ class Guard:
             for text, one in zip(texts, ahead, strict=True)
         ]
 
-    def check_output(self, *, text: str, context: Context | None = None) -> Decision:
-        """Check a generated text before it reaches a user; errors as in `check_prompt`."""
-        return self._check(Stage.OUTPUT_TEXT, text, context)
+    def check_output(
+        self,
+        *,
+        text: str | None = None,
+        image: ImageInput | None = None,
+        prompt: str | None = None,
+        context: Context | None = None,
+    ) -> Decision:
+        """Check a generated text, or a generated image, before it reaches a user.
+
+        An image that cannot be decoded, or is over a limit of `limits.images`, is not measured: `on_failure`
+        answers, and the reason says what is wrong.
+
+        Args:
+            text: The text; either this or `image`.
+            image: A path, the bytes of a file, a PIL image, or a uint8 array [H, W, 3].
+            prompt: What the image was made of. The verdict does not depend on it.
+            context: The situation, as in `check_prompt`.
+
+        Raises:
+            InputError: `text` is not a str, `image` is none of the above (or there is no such file), both or neither
+                are given, or the policy has no such stage.
+        """
+        if prompt is not None and (image is None or not isinstance(prompt, str)):
+            raise InputError("prompt: is the str that an image was made of. Expected beside image.")
+        if image is None:
+            return self._check(Stage.OUTPUT_TEXT, _typed(text), context)
+        if text is not None:
+            raise InputError("text and image: both are given. Expected one; call once for each.")
+        return self._check_image(image, _valid(context))
 
     def score_prompts(self, texts: Sequence[str]) -> list[Scores]:
         """Score prompts with the scorers of the prompt stage, without deciding anything.
@@ -185,6 +244,20 @@ class Guard:
         texts, stage = _listed(texts), self._stage_policy(Stage.PROMPT)
         ahead = self._ahead(stage, texts, _NO_CONTEXT, quick=False)
         return [self._score(stage, *one) for one in zip(texts, ahead, strict=True)]
+
+    def score_images(self, images: Sequence[ImageInput]) -> list[Scores]:
+        """Score images with the scorers of the stage `output-image`, without deciding anything.
+
+        Returns:
+            One `Scores` an image; a category is None where its scorer failed or ran out of time, and
+            everywhere when the image cannot be decoded.
+
+        Raises:
+            InputError: One is no image at all, as in `check_output`, or the policy has no such stage.
+        """
+        if isinstance(images, str | bytes) or not isinstance(images, Iterable):
+            raise InputError(f"images is {type(images).__name__}. Expected a list of images.")
+        return [self._measure_image(image, self._clock())[0].scores for image in images]
 
     def anonymize(
         self,
@@ -306,9 +379,23 @@ class Guard:
         """`check_prompts` without blocking the event loop."""
         return await _in_thread(functools.partial(self.check_prompts, texts, context))
 
-    async def acheck_output(self, *, text: str, context: Context | None = None) -> Decision:
+    async def acheck_output(
+        self,
+        *,
+        text: str | None = None,
+        image: ImageInput | None = None,
+        prompt: str | None = None,
+        context: Context | None = None,
+    ) -> Decision:
         """`check_output` without blocking the event loop."""
-        return await _in_thread(functools.partial(self.check_output, text=text, context=context))
+        work = functools.partial(
+            self.check_output, text=text, image=image, prompt=prompt, context=context
+        )
+        return await _in_thread(work)
+
+    async def ascore_images(self, images: Sequence[ImageInput]) -> list[Scores]:
+        """`score_images` without blocking the event loop."""
+        return await _in_thread(functools.partial(self.score_images, images))
 
     async def aanonymize(
         self,
@@ -516,13 +603,50 @@ class Guard:
             lambda: self._editors.run(editors, text, spans, check.clock), name="editors"
         )
 
-    def _enforcement(self, decision: Decision, original: str) -> dict[str, Any]:
-        """Which text to use; under `mode: shadow` everything passes, and the decision says so."""
+    # --- what happens to an image ----------------------------------------------------------------
+
+    def _check_image(self, image: ImageInput, context: Context) -> Decision:
+        measured, timings_ms = self._measure_image(image, self._clock())
+        decision = decide(
+            self.policy,
+            Stage.OUTPUT_IMAGE,
+            measured.scores,
+            context=context,
+            failed=measured.failed,
+            late=measured.late,
+        )
+        problem = () if measured.problem is None else (f"the image: {measured.problem}",)
+        return replace(
+            decision,
+            reasons=(*problem, *decision.reasons),
+            policy_id=self._policy_id,
+            models=self._image_models,
+            timings_ms=timings_ms,
+            **self._enforcement(decision, image, name="image"),
+        )
+
+    def _measure_image(
+        self, image: ImageInput, clock: Clock
+    ) -> tuple[MeasuredImage, dict[str, float]]:
+        stage_policy = self._stage_policy(Stage.OUTPUT_IMAGE)
+        assert self._images is not None  # noqa: S101  opened: the policy has the stage
+        try:
+            measured = self._images.measure(stage_policy, image, clock)
+        finally:
+            timings_ms = clock.end()
+        return measured, timings_ms
+
+    # --- either ----------------------------------------------------------------------------------
+
+    def _enforcement(
+        self, decision: Decision, original: object, *, name: str = "text"
+    ) -> dict[str, Any]:
+        """Which text or image to use; under `mode: shadow` everything passes, and the decision says so."""
         if self.policy.mode == "shadow":
             return {
                 "action": Action.ALLOW,
                 "shadow": decision.action,
-                "text": original,
+                name: original,
                 "edits": (),
                 "vault": None,
             }
@@ -531,7 +655,7 @@ class Guard:
         is_usable = decision.action is Action.ALLOW or (
             decision.action is Action.REGENERATE and decision.stage is Stage.PROMPT
         )
-        return {"text": original if is_usable else None}
+        return {name: original if is_usable else None}
 
     def _clock(self) -> Clock:
         return Clock(self._threads, self._watchdog)
@@ -563,6 +687,7 @@ def _made_again(
     editors: Mapping[str, Editor] | None,
     translate: Translate | None,
     rewriter: Rewriter | None,
+    image_scorers: Sequence[ImageScorer],
     open_runner: OpenRunner,
 ) -> Guard:
     return Guard(
@@ -571,12 +696,30 @@ def _made_again(
         editors=editors,
         translate=translate,
         rewriter=rewriter,
+        image_scorers=image_scorers,
         open_runner=open_runner,
     )
 
 
-def _known(scorers: Sequence[Scorer], editors: Mapping[str, Editor]) -> Known:
-    return Known({scorer.name: tuple(scorer.categories) for scorer in scorers}, frozenset(editors))
+def _known(
+    scorers: Sequence[Scorer], editors: Mapping[str, Editor], image_scorers: Sequence[ImageScorer]
+) -> Known:
+    read = {scorer.name: tuple(scorer.categories) for scorer in scorers}
+    seen = {scorer.name: tuple(scorer.categories) for scorer in image_scorers}
+    return Known(read | seen, frozenset(editors), frozenset(seen))
+
+
+def _open_images(
+    policy: Policy, image_scorers: Sequence[ImageScorer], open_runner: OpenRunner
+) -> ImageMeasurer | None:
+    """What measures images; None when the policy has no stage of them, and Pillow need not be there."""
+    if policy.output_image is None:
+        return None
+    from guardkit.image.measure import ImageMeasurer  # Pillow: an optional package
+    from guardkit.image.opening import open_image_scorers
+
+    given = {scorer.name: scorer for scorer in image_scorers}
+    return ImageMeasurer(policy, open_image_scorers(policy, given, open_runner))
 
 
 def _in_language(context: Context, language: str | None) -> Context:

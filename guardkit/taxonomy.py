@@ -16,6 +16,10 @@ class Stage(StrEnum):
     TURN = "turn"
 
 
+IMAGE_STAGES = frozenset({Stage.OUTPUT_IMAGE})
+"""Stages whose scorers look at images; those of the others read text."""
+
+
 class Category(StrEnum):
     """One kind of harm (or, for a few, of sensitive content); the values are the names in YAML."""
 

@@ -1,4 +1,4 @@
-"""`guardkit check` and `guardkit score`: texts in, decisions or scores out."""
+"""`guardkit check` and `guardkit score`: texts or images in, decisions or scores out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from guardkit.taxonomy import Stage
 from guardkit.types import Action, Scores
 
 _SHOWN_SCORES = 4
+_PRESET, _IMAGE_PRESET = "text-to-image", "generated-images"
 
 
 def add(verbs: Verbs) -> None:
@@ -22,10 +23,18 @@ def add(verbs: Verbs) -> None:
     check = add_verb(
         verbs,
         "check",
-        text="check texts against a policy and say what to do with them",
+        text="check texts or images against a policy and say what to do with them",
         example='guardkit check --policy chat "you are an idiot"',
     )
     _add_inputs(check)
+    check.set_defaults(policy=None)
+    check.add_argument(
+        "--image",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="check these images as outputs instead",
+    )
     check.add_argument("--stage", choices=("prompt", "output-text"), default="prompt")
     check.add_argument(
         "--fail-on",
@@ -51,28 +60,35 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "texts", nargs="*", metavar="TEXT", help="left out: lines of standard input"
     )
     parser.add_argument("--file", type=Path, help="read texts from a file, one a line")
-    parser.add_argument("--policy", default="text-to-image", help="preset or YAML file")
+    parser.add_argument("--policy", default=_PRESET, help="preset or YAML file")
     parser.add_argument("--json", action="store_true", help="one JSON document a text")
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Check texts; 1 when one is at least as strict as --fail-on."""
-    guard = Guard.from_file(policy_file(args.policy))
+    """Check texts or images; 1 when one is at least as strict as --fail-on."""
+    policy = args.policy or (_IMAGE_PRESET if args.image else _PRESET)
+    guard = Guard.from_file(policy_file(policy))
     failing = Action(args.fail_on)
     is_failed = False
-    for text in _texts(args):
-        if args.stage == Stage.PROMPT:
-            decision = guard.check_prompt(text)
-        else:
-            decision = guard.check_output(text=text)
+    for text, decision in _checked(guard, args):
         if args.json:
             print_json(decision.to_dict(include_text=args.include_text))
         else:
-            print(describe(decision))
+            print(describe(decision, name=text if args.image else ""))
             if args.show_diff and decision.edits:
                 print("\n".join(diff(text, decision)))
         is_failed = is_failed or decision.action >= failing
     return int(is_failed)
+
+
+def _checked(guard: Guard, args: argparse.Namespace) -> Iterator[tuple[str, Decision]]:
+    """What was asked about, a text or the name of a file, and the answer."""
+    if args.image:
+        yield from ((file, guard.check_output(image=file)) for file in args.image)
+    elif args.stage == Stage.PROMPT:
+        yield from ((text, guard.check_prompt(text)) for text in _texts(args))
+    else:
+        yield from ((text, guard.check_output(text=text)) for text in _texts(args))
 
 
 def run_score(args: argparse.Namespace) -> int:
@@ -87,9 +103,15 @@ def run_score(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(decision: Decision) -> str:
-    """A decision in a few lines for people; holds no user text but what an edit produced."""
+def describe(decision: Decision, *, name: str = "") -> str:
+    """A decision in a few lines for people; holds no user text but what an edit produced.
+
+    Args:
+        decision: What to describe.
+        name: Of the file that was checked; "" for a text.
+    """
     lines = [f"{decision.action.value:10}  {_score_line(decision.scores, _SHOWN_SCORES)}"]
+    lines += [f"            {name}"] if name else []
     lines += [f"            {reason}" for reason in decision.reasons]
     if decision.spans:
         spans = ", ".join(f"{s.category} [{s.start}, {s.end})" for s in decision.spans)

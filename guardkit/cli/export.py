@@ -1,4 +1,4 @@
-"""`guardkit export text-safety | text-safety-multi | hf | onnx | tensorrt | card`."""
+"""`guardkit export text-safety | text-safety-multi | image-safety | hf | onnx | tensorrt | card`."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def add(verbs: Verbs) -> None:
         one.add_argument("--out", type=Path, default=Path("exported_models"))
         one.add_argument("--version", default="0.1.0")
         one.set_defaults(run=run)
+    _add_image_safety(kinds)
     _add_hf(kinds)
     _add_conversions(kinds)
     card = add_verb(
@@ -67,6 +68,20 @@ def add(verbs: Verbs) -> None:
     card.add_argument("--fp32", type=Path, help="the fp32 twin, to measure what int8 costs")
     card.add_argument("--policy", default="text-to-image", help="whose thresholds are reported")
     card.set_defaults(run=run_card)
+
+
+def _add_image_safety(kinds: Verbs) -> None:
+    images = add_verb(
+        kinds,
+        "image-safety",
+        text="make image-safety and image-safety-second of two open classifiers, preprocessing inside",
+        example="guardkit export image-safety --first image-safety-classifier-s.onnx --second open-nsfw.onnx",
+    )
+    images.add_argument("--first", required=True, type=Path, help="image-safety-s as ONNX")
+    images.add_argument("--second", required=True, type=Path, help="open-nsfw as ONNX")
+    images.add_argument("--out", type=Path, default=Path("exported_models"))
+    images.add_argument("--version", default="0.1.0")
+    images.set_defaults(run=run_image_safety)
 
 
 def _add_hf(kinds: Verbs) -> None:
@@ -146,6 +161,16 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
     written = args.own / "written" / "repairs"
     artifact = export_rewriter(args.work, args.data, written, args.out, version=args.version)
     print(f"wrote {artifact.path}")
+    return 0
+
+
+def run_image_safety(args: argparse.Namespace) -> int:
+    """Export both image models."""
+    _prepare()
+    from guardkit.export.image_safety import export_image_safety  # onnx: an optional package
+
+    for artifact in export_image_safety(args.first, args.second, args.out, version=args.version):
+        print(f"wrote {artifact.path}")
     return 0
 
 

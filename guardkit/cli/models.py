@@ -13,6 +13,8 @@ from guardkit.cli.shared import Verbs, add_verb, named_artifact, print_json
 from guardkit.export.verify import verify
 from guardkit.runtime.base import open_runner
 
+_DIGITS = 6  # an image model's scores are held to 0.0001
+
 
 def add(verbs: Verbs) -> None:
     """Add the verb and its sub-verbs."""
@@ -78,14 +80,14 @@ def run_verify(args: argparse.Namespace) -> int:
             {
                 "model": artifact.manifest.id,
                 "files": len(artifact.manifest.files),
-                "logits_differ_by": round(parity.worst, 4),
+                f"{parity.of}_differ_by": round(parity.worst, _DIGITS),
                 "allowed": parity.tolerance,
             }
         )
         if not args.json:
             print(
-                f"{artifact.manifest.id}: {len(artifact.manifest.files)} files as described, logits "
-                f"within {parity.worst:.4f} of the reference (allowed {parity.tolerance})"
+                f"{artifact.manifest.id}: {len(artifact.manifest.files)} files as described, {parity.of} "
+                f"within {parity.worst:.{_DIGITS}f} of the reference (allowed {parity.tolerance})"
             )
     if args.json:
         print_json(reports)

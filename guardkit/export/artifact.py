@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from guardkit.artifacts import (
     FORMAT,
+    PARITY_FILE,
     Artifact,
     Calibration,
     FileEntry,
@@ -28,7 +29,6 @@ from guardkit.artifacts import (
     load_artifact,
 )
 from guardkit.export.to_onnx import OUTPUTS
-from guardkit.export.verify import FILE as PARITY_FILE
 from guardkit.export.verify import TEXTS, ParityCard, outputs_of
 from guardkit.runtime.base import open_runner
 from guardkit.runtime.pbtxt import model_config, render

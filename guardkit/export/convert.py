@@ -20,12 +20,11 @@ from msgspec.structs import replace
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from transformers import BertConfig, BertModel
 
-from guardkit.artifacts import Artifact, Manifest, RunnerOptions
+from guardkit.artifacts import PARITY_FILE, Artifact, Manifest, RunnerOptions
 from guardkit.errors import InputError
 from guardkit.export.artifact import MODEL, config_pbtxt, file_entries, write_manifest, write_parity
 from guardkit.export.quantize import quantize_any
 from guardkit.export.to_onnx import INPUTS, OUTPUTS, export_onnx
-from guardkit.export.verify import FILE as PARITY_FILE
 from guardkit.export.verify import TEXTS, ParityCard, outputs_of
 from guardkit.runtime.base import Arrays, open_runner
 from guardkit.runtime.fake import FakeRunner

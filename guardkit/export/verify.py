@@ -2,7 +2,7 @@
 
 Every artifact carries `parity.json`: a few mild texts, the reference outputs of the fp32 torch model
 for them, and the tolerance its precision is held to. `verify` replays it on the backend at hand and
-says which tolerance would have passed, not merely pass or fail.
+says which tolerance would have passed, not merely pass or fail. Image models: `image_parity.py`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from guardkit.artifacts import Artifact, RunnerOptions
+from guardkit.artifacts import PARITY_FILE, Artifact, RunnerOptions
 from guardkit.errors import ManifestError, ParityError
+from guardkit.export.image_parity import load_image_card, worst_of
 from guardkit.runtime.base import Runner, open_runner
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
 
-FILE = "parity.json"
 # Mild on purpose; short, long, spaced out, foreign, empty.
 TEXTS = (
     "",
@@ -65,6 +65,8 @@ class Parity:
     """The tolerance that would have passed for `token_logits`."""
     tolerance: float
     token_tolerance: float
+    of: str = "logits"
+    """What `worst` is a difference of: `logits`, of an image model `scores`."""
 
     @property
     def holds(self) -> bool:
@@ -82,14 +84,24 @@ def verify(artifact: Artifact, *, options: RunnerOptions | None = None) -> Parit
     """
     artifact.verify()
     runner = open_runner(artifact, options or RunnerOptions())
-    parity = replay(artifact, runner, load_card(artifact))
+    if artifact.manifest.image is not None:
+        parity = replay_crops(artifact, runner)
+    else:
+        parity = replay(artifact, runner, load_card(artifact))
     if not parity.holds:
         raise ParityError(
-            f"{artifact.path}: logits differ by {parity.worst:.4f} ({parity.where}), token logits by "
+            f"{artifact.path}: {parity.of} differ by {parity.worst:.4f} ({parity.where}), token logits by "
             f"{parity.token_worst:.4f}. Allowed: {parity.tolerance} and {parity.token_tolerance}. "
             "Export the artifact again on this backend."
         )
     return parity
+
+
+def replay_crops(artifact: Artifact, runner: Runner) -> Parity:
+    """Run the drawn crops of an image model and compare; errors as in `worst_of`."""
+    card = load_image_card(artifact)
+    worst, where = worst_of(artifact, runner, card)
+    return Parity(worst, where, 0.0, card.tolerance, 0.0, of="scores")
 
 
 def load_card(artifact: Artifact) -> ParityCard:
@@ -99,9 +111,9 @@ def load_card(artifact: Artifact) -> ParityCard:
         ManifestError: It is not one.
     """
     try:
-        return msgspec.json.decode(artifact.read(FILE), type=ParityCard)
+        return msgspec.json.decode(artifact.read(PARITY_FILE), type=ParityCard)
     except msgspec.DecodeError as e:
-        raise ManifestError(f"{artifact.path / FILE}: {e}.") from e
+        raise ManifestError(f"{artifact.path / PARITY_FILE}: {e}.") from e
 
 
 def replay(artifact: Artifact, runner: Runner, card: ParityCard) -> Parity:

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guardkit.artifacts import artifact_names, find_artifact
+from guardkit.artifacts import Artifact, artifact_names, find_artifact
 from guardkit.errors import ArtifactError
 from guardkit.policy.shape import nearest
 from guardkit.policy.tree import Key
 from guardkit.steps import BLOCKLIST, EDITORS, GROUND, IDENTIFIERS, PUBLIC_FIGURES, SCORERS
-from guardkit.taxonomy import TAXONOMY, Category, Stage
+from guardkit.taxonomy import IMAGE_STAGES, TAXONOMY, Category, Stage
 
 _OF_ONE = {IDENTIFIERS: Category.PRIVACY, PUBLIC_FIGURES: Category.PUBLIC_FIGURE}
 """Scorers of one category each; their own rooms stand a floor above."""
+_READS = {True: "images", False: "text"}
 Where = tuple[Key, ...]
 Problem = tuple[Where, str]
 
@@ -31,6 +32,8 @@ class Known:
     scorers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name -> categories it scores."""
     editors: frozenset[str] = frozenset()
+    image_scorers: frozenset[str] = frozenset()
+    """Which of `scorers` look at images."""
 
 
 def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
@@ -166,13 +169,16 @@ def _check_stage(
     known: Known,
 ) -> Iterator[Problem]:
     scored: dict[str, None] = {}
-    unresolved = False
+    unresolved, has_images = False, path[0] in IMAGE_STAGES
     for index, name in enumerate(_items(stage.get("scorers"))):
         if not isinstance(name, str):
             unresolved = True
             continue
         try:
             scored |= dict.fromkeys(_categories_of(name, lists, data, known))
+            if (sees_images := _sees_images(name, data, known)) is not has_images:
+                problem = f"'{name}' reads {_READS[sees_images]}, the stage has {_READS[has_images]}. Name another scorer."
+                yield (*path, "scorers", index), problem
         except ArtifactError as e:
             unresolved = True
             names = [*SCORERS, *known.scorers]
@@ -181,10 +187,11 @@ def _check_stage(
             yield (*path, "scorers", index), problem
     editors = list(_editors(stage))
     for index, editor in editors:
-        allowed = {*EDITORS, *known.editors}
+        allowed = set[str]() if has_images else {*EDITORS, *known.editors}
         if editor not in allowed:
             hint = nearest(editor, allowed)
-            problem = f"unknown editor '{editor}'. Known: {', '.join(sorted(allowed))}.{hint}"
+            listed = ", ".join(sorted(allowed)) or "none, for images"
+            problem = f"unknown editor '{editor}'. Known: {listed}.{hint}"
             yield (*path, "editors", index), problem
     context = _StageNames(
         scored=None if unresolved else tuple(scored),
@@ -264,9 +271,19 @@ def _categories_of(
         return tuple(name for name, entries in lists.items() if _mapping(entries).get("block"))
     if scorer in _OF_ONE:
         return (_OF_ONE[scorer].value,)
+    return _artifact_of(scorer, data).manifest.categories
+
+
+def _sees_images(scorer: str, data: Mapping[str, Any], known: Known) -> bool:
+    """Whether a scorer looks at images; it is known by now that there is such a scorer."""
+    if scorer in known.scorers or scorer in SCORERS:
+        return scorer in known.image_scorers
+    return _artifact_of(scorer, data).manifest.image is not None
+
+
+def _artifact_of(scorer: str, data: Mapping[str, Any]) -> Artifact:
     path = _mapping(_mapping(data.get("models")).get(scorer)).get("path")
-    artifact = find_artifact(scorer, path=Path(path) if isinstance(path, str) else None)
-    return artifact.manifest.categories
+    return find_artifact(scorer, path=Path(path) if isinstance(path, str) else None)
 
 
 def _editors(stage: Mapping[str, Any]) -> Iterator[tuple[int, str]]:

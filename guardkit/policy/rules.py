@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from guardkit.artifacts import RunnerOptions
-from guardkit.taxonomy import Stage
+from guardkit.taxonomy import IMAGE_STAGES, Stage
 from guardkit.types import Action
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="kebab-case name")]
@@ -66,6 +66,21 @@ class StagePolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """What to do when the edited text is still not allowed."""
 
 
+class ImageLimits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Bounds on an image; one over them is not decoded, and `on_failure` answers."""
+
+    max_bytes: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 33_554_432
+    max_pixels: Annotated[int, Meta(ge=256, le=89_000_000)] = 20_000_000
+    """Of one frame; while it is decoded, a pixel takes up to 9 bytes. Pillow itself warns from 89 million."""
+    max_frames: Annotated[int, Meta(ge=1, le=100_000)] = 500
+    max_animated_pixels: Annotated[int, Meta(ge=256)] = 100_000_000
+    """Of all frames of an animation: to reach a late frame, every earlier one is decoded."""
+    max_ratio: Annotated[float, Meta(ge=1, le=100)] = 16
+    """Longer side to shorter side; a crop is scored for about each."""
+    frames: Annotated[int, Meta(ge=1, le=100)] = 8
+    """Frames of an animation that are scored, spread evenly; the others are not looked at."""
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Bounds on the work one check may cause."""
 
@@ -74,6 +89,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     regenerations: Annotated[int, Meta(ge=0, le=16)] = 1
     max_characters: Annotated[int, Meta(ge=1, le=1_000_000)] = 8000
     too_long: FailureAction = "block"
+    images: ImageLimits = ImageLimits()
 
 
 class Gather(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -212,6 +228,18 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
         """What its stages name under `scorers`, once each."""
         names = (name for stage in self.stages.values() for name in stage.scorers)
         return tuple(dict.fromkeys(names))
+
+    @property
+    def image_scorers(self) -> tuple[str, ...]:
+        """Likewise, those of its stages that look at images."""
+        named = self.output_image.scorers if self.output_image else ()
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def text_scorers(self) -> tuple[str, ...]:
+        """Likewise, those of its other stages."""
+        stages = (policy for stage, policy in self.stages.items() if stage not in IMAGE_STAGES)
+        return tuple(dict.fromkeys(name for policy in stages for name in policy.scorers))
 
     @property
     def editors(self) -> tuple[str, ...]:

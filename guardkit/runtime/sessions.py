@@ -57,7 +57,7 @@ def open_session(artifact: Artifact, options: RunnerOptions) -> Any:
         ManifestError: onnxruntime cannot open it.
         ProviderError: This onnxruntime does not have the provider asked for.
     """
-    how = replace(options, path=None, cache=None, languages=None, cascade=True)
+    how = replace(options, path=None, cache=None, languages=None, cascade=True, mode="fast")
     digest = artifact.manifest.files[artifact.manifest.model].sha256
     key = (digest, how, os.getpid())  # a parent's session may have threads, which no fork keeps
     model = artifact.read(artifact.manifest.model)  # a changed file is refused, shared or not

@@ -33,6 +33,7 @@ from guardkit.serve.config import (
 )
 from guardkit.serve.deploy import deployment_files
 from guardkit.steps import SCORERS
+from guardkit.taxonomy import Stage
 
 _MODELS = "models"
 _PLAN = "1/model.plan"
@@ -51,11 +52,16 @@ def write_repository(policy: Policy, out: Path, serving: Serving) -> list[Path]:
         Every file, in order.
 
     Raises:
-        InputError: The folder holds something, or a model cannot be served this way.
+        InputError: The folder holds something, a model cannot be served this way, or the policy has images.
         ArtifactError: A model is missing or changed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not empty. Name a new folder.")
+    if policy.image_scorers:
+        raise InputError(
+            f"policy '{policy.policy}': a server checks texts alone yet. Leave the stage "
+            f"'{Stage.OUTPUT_IMAGE.value}' out of what is served, and check images in your process."
+        )
     artifacts = _artifacts(policy)
     planned = [(one, scoring_config(one.manifest, serving)) for one in artifacts]  # before writing
     plans = {one.manifest.name: _plan(one) for one in artifacts if serving.backend == "tensorrt"}

@@ -34,8 +34,8 @@ _SHIPPED: dict[str, Callable[[], Scorer]] = {
 def open_scorers(
     policy: Policy, given: Mapping[str, Scorer], open_runner: OpenRunner
 ) -> dict[str, Scorer]:
-    """One scorer a name, whichever stages use it."""
-    return {name: _open_scorer(name, policy, given, open_runner) for name in policy.scorers}
+    """One scorer a name, whichever stages of texts use it."""
+    return {name: _open_scorer(name, policy, given, open_runner) for name in policy.text_scorers}
 
 
 def _open_scorer(

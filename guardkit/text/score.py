@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from guardkit.artifacts import Artifact, Calibration, Manifest
+from guardkit.artifacts import Artifact, Calibration, Manifest, probability
 from guardkit.errors import ManifestError
 from guardkit.runtime.base import Arrays, Runner, checked_output
 from guardkit.runtime.clock import Stop
@@ -19,7 +19,6 @@ from guardkit.types import Scored, Scores, Span
 
 Floats = NDArray[np.float32]
 
-_LARGEST = 60.0  # beyond it a float64 probability is 0 or 1, and exp may overflow
 # Texts share a run where that pays (bench/RESULTS.md): on one core up to about 48 tokens, little padded.
 _MOST_TOGETHER = 8
 _LONGEST_TOGETHER = 48  # tokens
@@ -191,8 +190,7 @@ def calibrate(logit: float, by: Calibration) -> float:
     >>> calibrate(0.0, Calibration(scale=2.0, shift=0.0))
     0.5
     """
-    x = by.scale * logit + by.shift
-    return 1.0 / (1.0 + math.exp(-min(max(x, -_LARGEST), _LARGEST)))
+    return probability(by.log_odds(logit))
 
 
 def _spans(

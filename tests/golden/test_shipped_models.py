@@ -15,7 +15,9 @@ MODELS = Path(__file__).parents[2] / "exported_models"
 ROUNDING = 0.06
 
 
-@pytest.mark.parametrize("name", ["text-safety", "text-safety-multi"])
+@pytest.mark.parametrize(
+    "name", ["text-safety", "text-safety-multi", "image-safety", "image-safety-second"]
+)
 def test_a_shipped_model_holds_to_its_parity_card(name: str) -> None:
     assert verify(load_artifact(MODELS / name)).holds
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
+from msgspec.structs import replace
 
 from guardkit import Action, Guard
+from guardkit.artifacts import RunnerOptions
 from guardkit.cli.main import main
+from guardkit.export.image_parity import drawn_crops
 from guardkit.policy.cases import cases_file
-from guardkit.policy.load import list_policies
+from guardkit.policy.load import list_policies, load_preset
 from guardkit.types import Status
+from tests.pictures import encoded
 
 _POLICIES = {name: file for name, file in list_policies().items() if cases_file(file).is_file()}
 
@@ -34,6 +40,7 @@ def test_the_promised_presets_are_shipped() -> None:
         "kids",
         "research",
         "multilingual",
+        "generated-images",
     }
     assert promised <= set(_POLICIES)
 
@@ -43,6 +50,15 @@ def test_research_measures_and_blocks_nothing() -> None:
     assert decision.action is Action.ALLOW
     assert decision.shadow is Action.BLOCK
     assert decision.fired
+
+
+@pytest.mark.parametrize("mode", ["fast", "precise"])
+def test_a_plain_picture_is_allowed(mode: Literal["fast", "precise"]) -> None:
+    policy = load_preset("generated-images")
+    guard = Guard(replace(policy, models={"image-safety": RunnerOptions(mode=mode)}))
+    decision = guard.check_output(image=encoded(drawn_crops(3, 256)[2], "JPEG"))
+    assert (decision.action, decision.status) == (Action.ALLOW, Status.OK)
+    assert set(decision.scores) == {"sexual", "gore"}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import pytest
 from guardkit.cli.doctor import examine_runtime
 from guardkit.cli.main import main
 from tests.conftest import WriteFile
+from tests.pictures import BLUE, GREEN, encoded, plain
+from tests.tiny_image import build_tiny_images
 
 POLICY = """
 policy: demo
@@ -213,3 +215,32 @@ def test_verbs_that_need_torch_say_which_extra_to_install(
     if main([verb, "text-safety", *arguments[verb]]) == 2:
         message = capsys.readouterr().err
         assert f'pip install "guardkit[{verb}]"' in message or "no such file" in message
+
+
+PICTURES = """
+policy: pictures
+output-image:
+  scorers: [image-safety]
+  rules:
+    - {name: no-gore, when: {category: gore, at_least: 0.5}, action: block}
+"""
+
+
+def test_check_looks_at_images(
+    write_file: WriteFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GUARDKIT_MODELS", str(build_tiny_images(tmp_path / "models")))
+    policy = str(write_file("pictures.yaml", PICTURES))
+    green, blue = tmp_path / "green.png", tmp_path / "blue.png"
+    green.write_bytes(encoded(plain(GREEN)))
+    blue.write_bytes(encoded(plain(BLUE)))
+    assert main(["check", "--policy", policy, "--image", str(blue)]) == 0
+    assert str(blue) in capsys.readouterr().out
+    assert main(["check", "--policy", policy, "--json", "--image", str(blue), str(green)]) == 1
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["action"] for answer in answers] == ["allow", "block"]
+    assert main(["check", "--policy", policy, "--image", str(tmp_path / "none.png")]) == 2
+    assert "no such file" in capsys.readouterr().err

@@ -92,6 +92,13 @@ def test_a_served_policy_names_no_path_and_no_server(tmp_path: Path, tiny_models
     assert str(tmp_path) not in text
 
 
+def test_a_policy_with_images_is_not_served(tmp_path: Path) -> None:
+    stage = StagePolicy(scorers=("image-safety",))
+    with pytest.raises(InputError, match="a server checks texts alone yet"):
+        write_repository(Policy(policy="p", output_image=stage), tmp_path / "out", Serving())
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
     with pytest.raises(InputError, match="is not empty"):

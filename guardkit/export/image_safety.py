@@ -1,0 +1,190 @@
+"""Two open classifiers to the artifacts `image-safety` and `image-safety-second`.
+
+    guardkit export image-safety --first image-safety-classifier-s.onnx --second open-nsfw.onnx --out exported_models
+
+Nothing is trained, and nothing calibrated: that would take pictures of what they look for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from guardkit.artifacts import (
+    FORMAT,
+    PARITY_FILE,
+    Artifact,
+    Calibration,
+    ImageOptions,
+    Manifest,
+    RunnerOptions,
+    TensorSpec,
+)
+from guardkit.errors import InputError, ParityError
+from guardkit.export.artifact import (
+    LABELS,
+    MODEL,
+    config_pbtxt,
+    file_entries,
+    write_labels,
+    write_manifest,
+)
+from guardkit.export.image_graph import (
+    IMAGE_SAFETY_S,
+    INPUT,
+    OPEN_NSFW,
+    OUTPUT,
+    SIDE,
+    Source,
+    with_preprocessing,
+)
+from guardkit.export.image_parity import DRAWN, ImageParityCard, drawn_crops, worst_of
+from guardkit.runtime.base import open_runner
+
+_log = logging.getLogger(__name__)
+
+TOLERANCE = 1e-4
+"""Of a probability, between a graph and the classifier it was made of."""
+_SECOND = "image-safety-second"
+_DIGITS = 6  # of a reference probability
+
+
+class Kind(Struct, frozen=True):
+    """One of the two artifacts."""
+
+    name: str
+    licence: str
+    source: Source
+    sha256: str
+    """Of the file it is made of."""
+    second: str | None = None
+
+
+FIRST = Kind(
+    "image-safety",
+    "MIT",
+    IMAGE_SAFETY_S,
+    "fef443ed68ae25ed693b6fef9e456071692ed3963cff4168acb39c3de6f017e7",
+    second=_SECOND,
+)
+SECOND = Kind(
+    _SECOND,
+    "BSD-2-Clause",
+    OPEN_NSFW,
+    "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa",
+)
+
+
+def export_image_safety(
+    first: Path, second: Path, out: Path, *, version: str
+) -> tuple[Artifact, Artifact]:
+    """Write both artifacts.
+
+    Args:
+        first: The ONNX file of image-safety-s.
+        second: That of open-nsfw.
+        out: The folder that holds artifacts.
+        version: Of both.
+
+    Raises:
+        InputError: A file is not the one it should be.
+        ParityError: A graph does not give its classifier's probabilities.
+    """
+    return _export(first, FIRST, out, version), _export(second, SECOND, out, version)
+
+
+def _export(path: Path, kind: Kind, out: Path, version: str) -> Artifact:
+    _check_file(path, kind)
+    folder = out / kind.name
+    (folder / MODEL).parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(with_preprocessing(path, kind.source), str(folder / MODEL))
+    write_labels(folder, kind.source.columns)
+    artifact = _write_manifest(folder, kind, version)
+    _write_parity(artifact, source_scores(path, kind.source, drawn_crops(DRAWN, SIDE)))
+    artifact = _write_manifest(folder, kind, version)
+    (folder / "config.pbtxt").write_text(config_pbtxt(artifact.manifest))
+    return artifact
+
+
+def _check_file(path: Path, kind: Kind) -> None:
+    """Take no other weights than those whose licence and behaviour the card tells."""
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}).") from e
+    if found != kind.sha256:
+        raise InputError(
+            f"{path}: SHA-256 {found[:12]}..., {kind.name} is made of {kind.sha256[:12]}... Name that file."
+        )
+
+
+def source_scores(path: Path, source: Source, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the classifier itself says, through its own preprocessing written out here a second time.
+
+    Args:
+        path: Its ONNX file.
+        source: What it takes and gives.
+        crops: uint8 RGB [crops, side, side, 3].
+
+    Returns:
+        Probabilities of our categories, f32 [crops, categories].
+    """
+    pixels = crops.astype(np.float32)
+    if source.bgr_means is not None:
+        pixels = pixels[..., ::-1] - np.array(source.bgr_means, np.float32)
+    if source.takes_channels_first:
+        pixels = pixels.transpose(0, 3, 1, 2)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (probabilities,) = session.run(None, {session.get_inputs()[0].name: pixels})
+    scores: NDArray[np.float32] = probabilities[:, list(source.columns.values())]
+    return scores
+
+
+def _write_manifest(folder: Path, kind: Kind, version: str) -> Artifact:
+    columns = kind.source.columns
+    identity = {category: Calibration(1.0, 0.0) for category in columns}
+    manifest = Manifest(
+        format=FORMAT,
+        name=kind.name,
+        version=version,
+        task="image-scores",
+        precision="fp32",
+        licence=kind.licence,
+        categories=tuple(columns),
+        calibration=identity,
+        inputs=(TensorSpec(INPUT, "uint8", ("crops", SIDE, SIDE, 3)),),
+        outputs=(TensorSpec(OUTPUT, "float32", ("crops", len(columns))),),
+        files=file_entries(
+            folder, [name for name in (MODEL, LABELS, PARITY_FILE) if (folder / name).is_file()]
+        ),
+        image=ImageOptions(SIDE, kind.second),
+    )
+    return write_manifest(folder, manifest)
+
+
+def _write_parity(artifact: Artifact, expected: NDArray[np.float32]) -> None:
+    card = ImageParityCard(
+        precision=artifact.manifest.precision,
+        crops=len(expected),
+        scores=tuple(tuple(round(float(p), _DIGITS) for p in row) for row in expected),
+        tolerance=TOLERANCE,
+        worst=0.0,
+    )
+    worst, where = worst_of(artifact, open_runner(artifact, RunnerOptions()), card)
+    if worst > TOLERANCE:
+        raise ParityError(
+            f"{artifact.path}: scores differ by {worst:.6f} ({where}) from the classifier's. "
+            f"Allowed: {TOLERANCE}."
+        )
+    encoded = msgspec.json.encode(replace(card, worst=round(worst, _DIGITS)))
+    (artifact.path / PARITY_FILE).write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
+    _log.info("%s: scores within %.6f of the classifier's", artifact.manifest.name, worst)

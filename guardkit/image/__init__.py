@@ -1,0 +1,1 @@
+"""Steps on pixels: they measure and change images, and know no thresholds."""

@@ -1,0 +1,107 @@
+"""Decode one image and run the scorers of a stage on it, within time; a failure hides nothing."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from guardkit.errors import DeadlineError, ImageError
+from guardkit.image.decode import ImageInput, Picture, decode
+from guardkit.image.score import CropScorer, ImageScorer
+from guardkit.policy.rules import Policy, StagePolicy
+from guardkit.runtime.base import Runner
+from guardkit.runtime.clock import Clock
+from guardkit.types import Scored, Scores
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class MeasuredImage:
+    """What the scorers of one stage said of one image."""
+
+    scores: Scores = field(default_factory=Scores)
+    """None where no scorer of the category answered."""
+    failed: frozenset[str] = frozenset()
+    """Categories of which a scorer failed; another one may still have scored them."""
+    late: frozenset[str] = frozenset()
+    """Likewise, where a scorer ran out of time."""
+    problem: str | None = None
+    """Why the image could not be decoded; None: it could."""
+
+    def add(self, scorer: ImageScorer, answer: Callable[[], list[Scored]]) -> None:
+        """Take one scorer's answer; if there is none, or nonsense, its categories are missed."""
+        try:
+            (scored,) = answer()
+            silent = [name for name in scorer.categories if name not in scored.scores]
+            self.scores = self.scores.merged(scored.scores)
+            self.miss(silent)
+        except DeadlineError:
+            _log.warning("scorer %s ran out of time", scorer.name)
+            self.miss(scorer.categories, is_late=True)
+        except Exception as e:  # noqa: BLE001  a failure boundary: a scorer may be anybody's code
+            _log.warning("scorer %s failed: %s", scorer.name, type(e).__name__)
+            self.miss(scorer.categories)
+
+    def miss(self, categories: Iterable[str], *, is_late: bool = False) -> None:
+        """Note what was not measured."""
+        names = frozenset(categories)
+        self.failed |= names
+        if is_late:
+            self.late |= names
+        self.scores = self.scores.merged(dict.fromkeys(sorted(names)))
+
+
+class ImageMeasurer:
+    """The opened image scorers of a policy; immutable, safe to share between threads."""
+
+    def __init__(self, policy: Policy, scorers: Mapping[str, ImageScorer]) -> None:
+        """Take opened scorers.
+
+        Args:
+            policy: Its `limits.images` count.
+            scorers: Every one its image stages name.
+        """
+        self._limits = policy.limits.images
+        self._scorers = scorers
+        ours = [one for one in scorers.values() if isinstance(one, CropScorer)]
+        self.runners: tuple[Runner, ...] = tuple(
+            model.runner for scorer in ours for model in scorer.models
+        )
+        # A scorer of somebody's own gets every pixel: nobody knows how many it needs.
+        is_ours = len(ours) == len(scorers)
+        self._shortest = max((one.side for one in ours), default=None) if is_ours else None
+
+    def measure(self, stage_policy: StagePolicy, image: ImageInput, clock: Clock) -> MeasuredImage:
+        """Decode an image and run the stage's scorers on it, in order.
+
+        Raises:
+            InputError: The caller handed in no image at all; an image that cannot be decoded is not measured.
+        """
+        measured = MeasuredImage()
+        scorers = [self._scorers[name] for name in stage_policy.scorers]
+        try:
+            picture = clock.timed("decode", functools.partial(self._decoded, image, clock))
+        except (ImageError, DeadlineError) as e:
+            is_late = isinstance(e, DeadlineError)
+            measured.problem = None if isinstance(e, DeadlineError) else e.problem
+            for scorer in scorers:
+                measured.miss(scorer.categories, is_late=is_late)
+            return measured
+        for scorer in scorers:
+            answer = functools.partial(_ask, scorer, picture, clock)
+            measured.add(scorer, functools.partial(clock.timed, scorer.name, answer))
+        return measured
+
+    def _decoded(self, image: ImageInput, clock: Clock) -> Picture:
+        work = functools.partial(decode, image, self._limits, shortest=self._shortest)
+        return clock.within_limit(work, name="decode")
+
+
+def _ask(scorer: ImageScorer, picture: Picture, clock: Clock) -> list[Scored]:
+    """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
+    if isinstance(scorer, CropScorer):
+        return scorer.score([picture], stop=clock.stop)
+    return clock.within_limit(lambda: scorer.score([picture]), name=scorer.name)

@@ -1,0 +1,63 @@
+"""Pictures that tests draw themselves, as arrays and as the bytes of files."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+Colour = tuple[int, int, int]
+
+
+def plain(colour: Colour = RED, *, width: int = 64, height: int = 64) -> NDArray[np.uint8]:
+    """One colour, uint8 [height, width, 3]."""
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def halves(
+    left: Colour = RED, right: Colour = BLUE, *, width: int = 64, height: int = 64
+) -> NDArray[np.uint8]:
+    """Two colours side by side, uint8 [height, width, 3]."""
+    picture = plain(left, width=width, height=height)
+    picture[:, width // 2 :] = right
+    return picture
+
+
+def encoded(pixels: NDArray[Any] | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """The bytes of a file; `options` as in Pillow's `save`."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def animated(count: int, kind: str = "GIF", *, side: int = 32) -> bytes:
+    """Frames that go from black to red, the last one full red; every other one has some blue.
+
+    Two equal frames in a row would become one.
+    """
+    levels = [round(255 * index / (count - 1)) for index in range(count)]
+    frames = [
+        Image.fromarray(plain((level, 0, 40 * (number % 2)), width=side, height=side))
+        for number, level in enumerate(levels)
+    ]
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    return encoded(
+        frames[0], kind, save_all=True, append_images=frames[1:], duration=40, **lossless
+    )
+
+
+def declared_png(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises any size: a decompression bomb."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 4096)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )

@@ -1,0 +1,79 @@
+"""Real image artifacts whose scores are known by hand: log-odds from the mean of a colour channel.
+
+A crop that is full red has 4 for `sexual` (0.982), one without red -4 (0.018); green likewise for `gore`.
+The second model looks at blue for `sexual`: a crop full of red and blue convinces both.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.tiny import file_entry
+
+SIDE = 32
+LOW, EVEN, HIGH = 0.018, 0.5, 0.982
+"""1 / (1 + exp(4)), 1 / 2, 1 / (1 + exp(-4))."""
+_RED, _GREEN, _BLUE = 0, 1, 2
+_OPSET, _IR = 18, 9
+
+
+def build_tiny_images(models: Path) -> Path:
+    """Write `image-safety` and `image-safety-second` into a folder of models.
+
+    Returns:
+        The folder.
+    """
+    first = {"side": SIDE, "second": "image-safety-second"}
+    _build(models / "image-safety", {"sexual": _RED, "gore": _GREEN}, first)
+    _build(models / "image-safety-second", {"sexual": _BLUE}, {"side": SIDE})
+    return models
+
+
+def _build(folder: Path, channels: dict[str, int], options: dict[str, object]) -> None:
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    onnx.save(_graph(list(channels.values())), folder / "1" / "model.onnx")
+    manifest = {
+        "format": 1,
+        "name": folder.name,
+        "version": "0.0.1",
+        "task": "image-scores",
+        "precision": "fp32",
+        "licence": "Apache-2.0",
+        "categories": list(channels),
+        "calibration": {name: {"scale": 1.0, "shift": 0.0} for name in channels},
+        "inputs": [{"name": "crops", "dtype": "uint8", "shape": ["crops", SIDE, SIDE, 3]}],
+        "outputs": [{"name": "logits", "dtype": "float32", "shape": ["crops", len(channels)]}],
+        "files": {"1/model.onnx": file_entry(folder / "1" / "model.onnx")},
+        "image": options,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+
+
+def _graph(channels: list[int]) -> onnx.ModelProto:
+    """logits = mean(channel) * 8 / 255 - 4."""
+    constants = {
+        "axes": np.array([1, 2], np.int64),
+        "channels": np.array(channels, np.int64),
+        "slope": np.float32(8 / 255),
+        "low": np.float32(4),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["crops"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
+            helper.make_node("Gather", ["means", "channels"], ["chosen"], axis=1),
+            helper.make_node("Mul", ["chosen", "slope"], ["scaled"]),
+            helper.make_node("Sub", ["scaled", "low"], ["logits"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["crops", SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["crops", len(channels)])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    opset = [helper.make_opsetid("", _OPSET)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=_IR)
