@@ -26,7 +26,7 @@ def add(verbs: Verbs) -> None:
         example="guardkit export text-safety --help",
     )
     kinds = parser.add_subparsers(metavar="MODEL", required=True)
-    for name, version in (("text-safety", "0.3.0"), ("text-safety-multi", "0.1.0")):
+    for name, version in (("text-safety", "0.4.0"), ("text-safety-multi", "0.1.0")):
         text = add_verb(
             kinds,
             name,
@@ -37,6 +37,8 @@ def add(verbs: Verbs) -> None:
         add_sources(text)
         text.add_argument("--out", type=Path, default=Path("exported_models"))
         text.add_argument("--version", default=version)
+        text.add_argument("--blend", type=Path, help="artifact that the training began from")
+        text.add_argument("--share", type=float, default=0.75, help="of the new weights in a blend")
         text.set_defaults(run=run_text_safety, kind=name)
     for name, run in (("pii-tagger", run_pii_tagger), ("prompt-rewriter", run_prompt_rewriter)):
         one = add_verb(
@@ -257,6 +259,7 @@ def run_text_safety(args: argparse.Namespace) -> int:
         args.out,
         version=args.version,
         kind=kinds[args.kind],
+        blend=(args.blend, args.share) if args.blend else None,
     )
     print(f"wrote {artifact.path}")
     return 0

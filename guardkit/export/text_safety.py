@@ -40,6 +40,7 @@ from guardkit.train.classifier import SafetyModel, Settings, batches, encode_poo
 from guardkit.train.data import CATEGORIES, ENGLISH, Pool
 from guardkit.train.mixture import Folders, load_mixture
 from guardkit.train.multilingual import LANGUAGES, load_multilingual
+from guardkit.train.start import blend_with
 
 _SEED = 20261126
 _SCALE_TEXTS = 512  # training texts that set how int8 evens out the channels
@@ -64,7 +65,13 @@ TEXT_SAFETY_MULTI = Kind("text-safety-multi", LANGUAGES, "OpenRAIL++", load_mult
 
 
 def export_text_safety(
-    work: Path, folders: Folders, out: Path, *, version: str, kind: Kind = TEXT_SAFETY
+    work: Path,
+    folders: Folders,
+    out: Path,
+    *,
+    version: str,
+    kind: Kind = TEXT_SAFETY,
+    blend: tuple[Path, float] | None = None,
 ) -> Artifact:
     """Write an artifact from a training's folder.
 
@@ -74,6 +81,7 @@ def export_text_safety(
         out: The folder that holds artifacts.
         version: Version of the artifact.
         kind: Which of the classifiers it is.
+        blend: An artifact that `work` began from, and the share of the new weights (`blend_with`).
 
     Raises:
         InputError: `work` holds no trained model.
@@ -85,6 +93,8 @@ def export_text_safety(
     fp32 = work / "fp32" / kind.name
     (fp32 / "1").mkdir(parents=True, exist_ok=True)
     model = load_trained(work)
+    if blend is not None:
+        blend_with(model, blend[0], share=blend[1])
     export_onnx(model, fp32 / MODEL)
     _export_int8(model, work, kind.load(folders, split="train"), folder / MODEL, kind.alpha)
     for target in (fp32, folder):

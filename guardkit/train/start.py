@@ -48,6 +48,29 @@ def start_from(model: nn.Module, artifact: Path) -> None:
     _log.info("starts from %s", artifact)
 
 
+def blend_with(model: nn.Module, artifact: Path, *, share: float) -> None:
+    """Put a trained model's weights between its own and those it began from.
+
+    What fine-tuning on a few sources took from the others comes back, at little cost to what it brought
+    (Wortsman et al. 2022, arXiv 2109.01903).
+
+    Args:
+        model: Trained with `start_from` that artifact.
+        artifact: An artifact, or an earlier training's folder.
+        share: Of the model's own weights, in [0, 1].
+
+    Raises:
+        InputError: The artifact is no model of the same shape.
+    """
+    found = _read(artifact)
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        if name not in found or found[name].shape != tuple(tensor.shape):
+            raise InputError(f"{artifact}: holds no '{name}' of shape {list(tensor.shape)}. Name what --work began from.")  # fmt: skip
+        tensor.mul_(share).add_(torch.from_numpy(found[name].copy()), alpha=1 - share)
+
+
 def _read(folder: Path) -> dict[str, Floats]:
     trained = folder / "model.safetensors"
     if trained.is_file():

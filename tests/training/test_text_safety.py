@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from guardkit import Guard
 from guardkit.artifacts import RunnerOptions, load_artifact
@@ -25,7 +26,7 @@ from guardkit.train.classifier import Batch, Settings, build, draw, load_trained
 from guardkit.train.data import CATEGORIES, halves, known_labels, load_pool
 from guardkit.train.mixture import Folders, load_mixture
 from guardkit.train.multilingual import LANGUAGES
-from guardkit.train.start import start_from
+from guardkit.train.start import blend_with, start_from
 from guardkit.train.vary import fill, mistype
 from guardkit.train.written import digest, load_written, parse_categories, relabelled
 
@@ -279,6 +280,23 @@ def test_training_can_go_on_from_an_artifact(base: Path, work: Path, models: Pat
         again, trained = (m(ids, ids * 0 + 1)[0] for m in (model, load_trained(work)))
         fresh = build(str(base)).eval()(ids, ids * 0 + 1)[0]
     assert (again - trained).abs().max() < 0.1 < (fresh - trained).abs().max()
+
+
+@pytest.mark.parametrize("share", [pytest.param(at, id=str(at)) for at in (0.0, 0.25, 1.0)])
+def test_a_blend_lies_between_its_two_models(base: Path, work: Path, share: float) -> None:
+    model, trained = build(str(base)), load_trained(work)
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    blend_with(model, work, share=share)
+    theirs = trained.state_dict()
+    for name, tensor in model.state_dict().items():
+        wanted = share * own[name] + (1 - share) * theirs[name]
+        torch.testing.assert_close(tensor, wanted if own[name].is_floating_point() else own[name])
+
+
+def test_a_blend_with_another_model_is_refused(base: Path, tmp_path: Path) -> None:
+    save_file({"bias": torch.zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="Name what --work began from"):
+        blend_with(build(str(base)), tmp_path, share=0.5)
 
 
 def test_int8_does_not_depend_on_the_neighbours_in_a_batch(models: Path) -> None:
