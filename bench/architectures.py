@@ -110,7 +110,7 @@ def main() -> int:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Every table."""
-    policy = load_preset("text-to-image")
+    policy = load_preset("chat")
     guard = Guard(replace(policy, models={"text-safety": RunnerOptions(cascade=False)}))
     sessions = dict(open_all(folder))
     buckets = load_workload(PROMPTS).buckets

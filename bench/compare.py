@@ -69,7 +69,7 @@ class Verdict:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, compare, and say so by the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", default="text-to-image")
+    parser.add_argument("--policy", default="chat")
     parser.add_argument("--workload", type=Path, default=PROMPTS)
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--quick", action="store_true", help="a few texts only: a smoke test")

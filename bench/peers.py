@@ -134,7 +134,7 @@ class Worker:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Install, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", default="text-to-image", help="guardkit's preset or .yaml file")
+    parser.add_argument("--policy", default="chat", help="guardkit's preset or .yaml file")
     parser.add_argument("--workload", type=Path, default=PROMPTS)
     parser.add_argument("--rounds", type=int, default=5, help="measured calls a text, at most")
     parser.add_argument("--out", type=Path, help="write the JSON document to a file too")

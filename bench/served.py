@@ -77,7 +77,7 @@ def main() -> int:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Both tables."""
-    policy = replace(load_preset("text-to-image"), timeout_ms=None)
+    policy = replace(load_preset("chat"), timeout_ms=None)
     write_repository(policy, folder / "serving", Serving(backend="python"))
     spin = folder / "serving" / "models" / "spin"
     (spin / "1").mkdir(parents=True)

@@ -20,9 +20,9 @@ def add(verbs: Verbs) -> None:
         verbs,
         "bench",
         text="measure latency, throughput, start-up, memory and size on this machine",
-        example="guardkit bench --policy text-to-image --out bench.json",
+        example="guardkit bench --policy chat --out bench.json",
     )
-    parser.add_argument("--policy", default="text-to-image", help="a preset or a .yaml file")
+    parser.add_argument("--policy", default="chat", help="a preset or a .yaml file")
     parser.add_argument("--workload", type=Path, default=PROMPTS, help="a JSONL file of texts")
     parser.add_argument(
         "--repeats",
