@@ -30,7 +30,7 @@ from guardkit.policy.rules import Policy
 from guardkit.runtime.base import open_runner
 from guardkit.steps import SCORERS
 from guardkit.taxonomy import Stage
-from guardkit.text.score import TextScorer
+from guardkit.text.opening import scorer_of
 
 _QUICK_TEXTS = 5  # a bucket
 _PROCESSES = {False: 5, True: 1}  # by `quick`
@@ -105,7 +105,8 @@ def _open(policy: Policy) -> _Opened:
         for name, one in options.items()
     }
     tapes = {name: Tape(open_runner(artifacts[name], options[name])) for name in options}
-    guard = Guard(policy, scorers=[TextScorer(artifacts[name], tapes[name]) for name in options])
+    scorers = [scorer_of(artifacts[name], tapes[name], options[name]) for name in options]
+    guard = Guard(policy, scorers=scorers)
     return _Opened(
         guard=guard,
         tapes=tuple(tapes.values()),

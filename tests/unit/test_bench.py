@@ -304,6 +304,15 @@ def test_a_policy_without_a_prompt_stage_is_refused(write_file: WriteFile) -> No
 
 
 @pytest.mark.usefixtures("use_tiny_models")
+def test_a_tagger_is_measured_as_one(write_file: WriteFile) -> None:
+    policy = write_file(
+        "named.yaml", "policy: named\nprompt: {scorers: [text-safety, pii-tagger]}\n"
+    )
+    found = run_bench(str(policy), workload=write_file("w.jsonl", WORKLOAD), repeats=1, quick=True)
+    assert all(bucket.degraded == 0 and bucket.model_runs_p50 == 2 for bucket in found.buckets)
+
+
+@pytest.mark.usefixtures("use_tiny_models")
 def test_the_command_prints_and_writes_one_document(
     write_file: WriteFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
