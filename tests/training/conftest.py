@@ -20,13 +20,29 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from guardkit.export.text_safety import export_text_safety
+from guardkit.text.encode import Encoder
 from guardkit.train.classifier import Settings, train
 from guardkit.train.data import COLUMNS
 from guardkit.train.mixture import Folders
+from tests.tiny import TinyText, build_tiny_artifact
 from tests.training.tiny_hf import MAP, WORDS, build
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 _COLUMNS = sorted({column for columns in COLUMNS.values() for column in columns})
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Encoder:
+    """The tokenizer of the tiny artifact."""
+    folder = build_tiny_artifact(tmp_path / "tiny", TinyText())
+    return Encoder((folder / "1" / "tokenizer.json").read_bytes(), max_tokens=16, overlap=4)
+
+
+def tiny_bert() -> BertModel:
+    """A random one-layer BERT over forty pieces."""
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=40, hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)  # fmt: skip
+    return BertModel(config, add_pooling_layer=False)
 
 
 @pytest.fixture(scope="session")

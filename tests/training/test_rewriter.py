@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel
 
 from bench.edit_tagger import tags_of
 from guardkit.errors import InputError
@@ -27,22 +26,9 @@ from guardkit.train.rewriter import (
     vocabulary_of,
     with_bans,
 )
-from tests.tiny import TinyText, build_tiny_artifact
+from tests.training.conftest import tiny_bert
 
 WRITTEN = Path(__file__).parent.parent.parent / "data" / "written" / "repairs"
-
-
-@pytest.fixture
-def encoder(tmp_path: Path) -> Encoder:
-    """The tokenizer of the tiny artifact."""
-    folder = build_tiny_artifact(tmp_path / "tiny", TinyText())
-    return Encoder((folder / "1" / "tokenizer.json").read_bytes(), max_tokens=16, overlap=4)
-
-
-def tiny_bert() -> BertModel:
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=40, hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)  # fmt: skip
-    return BertModel(config, add_pooling_layer=False)
 
 
 def test_an_alignment_says_what_is_copied(encoder: Encoder) -> None:

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
 import torch
-from transformers import BertConfig, BertModel
 
 from guardkit.text.encode import Encoder
 from guardkit.train.people import PERSON, Tagged
 from guardkit.train.tagger import TaggerModel, encode_tagged
 from guardkit.train.tagger import loss_of as tagger_loss
-from tests.tiny import TinyText, build_tiny_artifact
-
-
-@pytest.fixture
-def encoder(tmp_path: Path) -> Encoder:
-    """The tokenizer of the tiny artifact."""
-    folder = build_tiny_artifact(tmp_path / "tiny", TinyText())
-    return Encoder((folder / "1" / "tokenizer.json").read_bytes(), max_tokens=16, overlap=4)
-
-
-def tiny_bert() -> BertModel:
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=40, hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)  # fmt: skip
-    return BertModel(config, add_pooling_layer=False)
+from tests.training.conftest import tiny_bert
 
 
 def test_marks_reach_the_tokens_they_cover(encoder: Encoder) -> None:
