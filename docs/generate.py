@@ -20,7 +20,7 @@ import msgspec
 from bench.peers import PeersReport
 from bench.peers import rendered as peers_table
 from bench.tables import cascade_rows, rendered, robustness_rows
-from docs.cards import image_card, second_image_card, tagger_card
+from docs.cards import face_card, image_card, second_image_card, tagger_card
 from guardkit import errors
 from guardkit.artifacts import load_artifact
 from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
@@ -101,14 +101,15 @@ def _configs() -> dict[str, str]:
 def _cards() -> dict[str, str]:
     """The cards that are made of a benchmark's figures."""
     artifact = load_artifact(_ROOT / "exported_models/pii-tagger")
-    first, second = (
+    first, second, faces = (
         load_artifact(_ROOT / "exported_models" / name).manifest
-        for name in ("image-safety", "image-safety-second")
+        for name in ("image-safety", "image-safety-second", "face-detector")
     )
     return {
         "exported_models/pii-tagger/CARD.md": tagger_card(artifact.manifest),
         "exported_models/image-safety/CARD.md": image_card(first, second),
         "exported_models/image-safety-second/CARD.md": second_image_card(second),
+        "exported_models/face-detector/CARD.md": face_card(faces),
     }
 
 
@@ -183,6 +184,12 @@ def _results() -> str:
             "Safe pictures",
             "python -m bench.safe_pictures --pictures <NAME=FOLDER of each package>",
             "safe_pictures",
+            lambda found: found,
+        ),
+        (
+            "Faces",
+            "python -m bench.faces --pictures <NAME=FOLDER of each package>",
+            "faces",
             lambda found: found,
         ),
         (

@@ -74,8 +74,10 @@ class ImageChecks:
             failed=measured.failed,
             late=measured.late,
         )
+        fired = {one.category for one in decision.fired}
+        regions = tuple(one for one in measured.regions if one.category in fired)
         problem = () if measured.problem is None else (f"the image: {measured.problem}",)
-        return replace(decision, reasons=(*problem, *decision.reasons))
+        return replace(decision, regions=regions, reasons=(*problem, *decision.reasons))
 
     def _measure(self, image: ImageInput, clock: Clock) -> MeasuredImage:
         return self._measurer.measure(self._stage_policy, image, clock)

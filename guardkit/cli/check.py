@@ -116,6 +116,12 @@ def describe(decision: Decision, *, name: str = "") -> str:
     if decision.spans:
         spans = ", ".join(f"{s.category} [{s.start}, {s.end})" for s in decision.spans)
         lines.append(f"            spans: {spans}")
+    if decision.regions:
+        boxes = ", ".join(
+            f"{r.kind.lower() or r.category} {r.score:.2f} [{r.left}, {r.top}, {r.right}, {r.bottom}]"
+            for r in decision.regions
+        )
+        lines.append(f"            regions: {boxes}")
     if decision.edits:
         lines.append(f"            use instead: {decision.text}")
     lines.append(

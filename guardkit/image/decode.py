@@ -57,6 +57,19 @@ class Picture(Struct, frozen=True):
     """Pixels of the image as it is stored; `frames` may be smaller, or turned."""
     height: int
 
+    @property
+    def scale(self) -> int:
+        """How many pixels of the whole image one of `frames` stands for, along a side: 1, 2, 4 or 8."""
+        longest: int = max(self.frames[0].shape[:2])
+        return round(max(self.width, self.height) / longest)
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height of the whole image, upright."""
+        height, width = self.frames[0].shape[:2]
+        is_turned = (width - height) * (self.width - self.height) < 0
+        return (self.height, self.width) if is_turned else (self.width, self.height)
+
 
 def decode(
     image: ImageInput, limits: ImageLimits | None = None, *, shortest: int | None = None

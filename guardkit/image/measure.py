@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from guardkit.errors import DeadlineError, ImageError
 from guardkit.image.decode import ImageInput, Picture, decode
+from guardkit.image.faces import FaceDetector
 from guardkit.image.score import CropScorer, ImageScorer
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.runtime.base import Runner
 from guardkit.runtime.clock import Clock
-from guardkit.types import Scored, Scores
+from guardkit.types import Region, Scored, Scores
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ class MeasuredImage:
 
     scores: Scores = field(default_factory=Scores)
     """None where no scorer of the category answered."""
+    regions: tuple[Region, ...] = ()
     failed: frozenset[str] = frozenset()
     """Categories of which a scorer failed; another one may still have scored them."""
     late: frozenset[str] = frozenset()
@@ -36,7 +38,8 @@ class MeasuredImage:
         try:
             (scored,) = answer()
             silent = [name for name in scorer.categories if name not in scored.scores]
-            self.scores = self.scores.merged(scored.scores)
+            scores, regions = self.scores.merged(scored.scores), self.regions + scored.regions
+            self.scores, self.regions = scores, regions  # both or none
             self.miss(silent)
         except DeadlineError:
             _log.warning("scorer %s ran out of time", scorer.name)
@@ -66,9 +69,9 @@ class ImageMeasurer:
         """
         self._limits = policy.limits.images
         self._scorers = scorers
-        ours = [one for one in scorers.values() if isinstance(one, CropScorer)]
+        ours = [one for one in scorers.values() if isinstance(one, CropScorer | FaceDetector)]
         self.runners: tuple[Runner, ...] = tuple(
-            model.runner for scorer in ours for model in scorer.models
+            runner for scorer in ours for runner in scorer.runners
         )
         # A scorer of somebody's own gets every pixel: nobody knows how many it needs.
         is_ours = len(ours) == len(scorers)
@@ -102,6 +105,6 @@ class ImageMeasurer:
 
 def _ask(scorer: ImageScorer, picture: Picture, clock: Clock) -> list[Scored]:
     """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
-    if isinstance(scorer, CropScorer):
+    if isinstance(scorer, CropScorer | FaceDetector):
         return scorer.score([picture], stop=clock.stop)
     return clock.within_limit(lambda: scorer.score([picture]), name=scorer.name)

@@ -278,7 +278,7 @@ def _sees_images(scorer: str, data: Mapping[str, Any], known: Known) -> bool:
     """Whether a scorer looks at images; it is known by now that there is such a scorer."""
     if scorer in known.scorers or scorer in SCORERS:
         return scorer in known.image_scorers
-    return _artifact_of(scorer, data).manifest.image is not None
+    return _artifact_of(scorer, data).manifest.sees_images
 
 
 def _artifact_of(scorer: str, data: Mapping[str, Any]) -> Artifact:
