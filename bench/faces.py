@@ -1,4 +1,4 @@
-"""How many faces `face-detector` finds, and how often it sees one where none is: `python -m bench.faces --pictures NAME=FOLDER ...`.
+"""How many faces `face-detector` finds, sees where none is, and sees again once they were hidden: `python -m bench.faces --pictures NAME=FOLDER ...`.
 
 The LFW subset of scikit-image: 100 grey faces and 100 patches of the same pictures without one, 25x25 pixels, here enlarged to a
 stated side in the middle of a grey square twice as large. Of photographs: those of scikit-image and scikit-learn that show nobody
@@ -24,11 +24,15 @@ from bench.tables import rendered
 from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.bench.machine import describe_machine
 from guardkit.errors import ImageError
-from guardkit.image.decode import decode
+from guardkit.image.decode import Picture, decode
+from guardkit.image.editors import EditedImage, ImageEditors
 from guardkit.image.faces import FaceDetector
+from guardkit.image.score import ImageScorer
 from guardkit.metrics.shares import wilson_interval
 from guardkit.policy.rules import ImageLimits
 from guardkit.runtime.base import open_runner
+from guardkit.steps import IMAGE_EDITORS
+from guardkit.types import Scored
 
 _THRESHOLDS = (0.3, 0.5)
 _SIDES = (25, 64, 128)
@@ -67,6 +71,12 @@ def main() -> int:
             ),
             _row("drawn", _surest(detector, drawn_pictures())),
         ],
+        "pictures in which a face is seen again once every face was hidden": [
+            _row(f"100 grey faces, {side} pixels, {editor}", _surest(detector, _hidden(detector, editor, _placed(patches[:_FACES], side))))
+            for side in _SIDES
+            for editor, of in IMAGE_EDITORS.items()
+            if of.is_of_faces
+        ],
     }  # fmt: skip
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(rendered(found))
@@ -102,6 +112,18 @@ def _read(files: Sequence[Any], show: float, detector: FaceDetector) -> Iterable
         if show <= 1 and max(detector.find(pixels).scores, default=0) >= show:
             print(file, detector.find(pixels).boxes.tolist())
         yield pixels
+
+
+def _hidden(detector: FaceDetector, editor: str, pictures: Iterable[Pixels]) -> Iterable[Pixels]:
+    """Pictures as an editor of faces leaves them."""
+    editors = ImageEditors([], detector, shortest=None)
+
+    def ask(_: ImageScorer, pictures: Sequence[Picture]) -> list[Scored]:
+        return detector.score(pictures)
+
+    for picture in pictures:
+        edited = editors.run(editor, EditedImage(decode(picture)), {}, ask=ask)
+        yield edited.picture.frames[0]
 
 
 def _surest(detector: FaceDetector, pictures: Iterable[Pixels]) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ from guardkit.cli.main import build_parser
 from guardkit.policy.rules import json_schema
 from guardkit.runtime.pbtxt import model_config
 from guardkit.runtime.pbtxt import render as render_config
-from guardkit.steps import EDITORS, SCORERS
+from guardkit.steps import EDITORS, IMAGE_EDITORS, SCORERS
 from guardkit.taxonomy import TAXONOMY
 
 _ROOT = Path(__file__).parent.parent
@@ -122,7 +122,11 @@ def _categories() -> str:
     )
     steps = "\n".join(
         f"| `{name}` | {kind} | {meaning} |"
-        for kind, table in (("scorer", SCORERS), ("editor", EDITORS))
+        for kind, table in (
+            ("scorer", SCORERS),
+            ("editor", EDITORS),
+            ("editor of images", {name: one.meaning for name, one in IMAGE_EDITORS.items()}),
+        )
         for name, meaning in table.items()
     )
     return f"""{_NOTE}

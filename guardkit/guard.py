@@ -213,7 +213,8 @@ class Guard:
         Args:
             text: The text; either this or `image`.
             image: A path, the bytes of a file, a PIL image, or a uint8 array [H, W, 3].
-            prompt: What the image was made of. The verdict does not depend on it.
+            prompt: What the image was made of. The verdict does not depend on it, unless the stage has the scorer
+                `public-figures` or one of your own that reads it.
             context: The situation, as in `check_prompt`.
 
         Raises:
@@ -226,7 +227,7 @@ class Guard:
             return self._check(Stage.OUTPUT_TEXT, _typed(text), context)
         if text is not None:
             raise InputError("text and image: both are given. Expected one; call once for each.")
-        return self._image_checks().check(image, _valid(context), self._clock())
+        return self._image_checks().check(image, prompt, _valid(context), self._clock())
 
     def score_prompts(self, texts: Sequence[str]) -> list[Scores]:
         """Score prompts with the scorers of the prompt stage, without deciding anything.

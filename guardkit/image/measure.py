@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from guardkit.errors import DeadlineError, ImageError
 from guardkit.image.decode import ImageInput, Picture, decode
 from guardkit.image.faces import FaceDetector
+from guardkit.image.named import NamedFaces
 from guardkit.image.score import CropScorer, ImageScorer
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.runtime.base import Runner
@@ -17,6 +20,8 @@ from guardkit.runtime.clock import Clock
 from guardkit.types import Region, Scored, Scores
 
 _log = logging.getLogger(__name__)
+_OURS = CropScorer | FaceDetector | NamedFaces
+"""Scorers whose runs can be stopped, and who say how many pixels they need."""
 
 
 @dataclass(slots=True)
@@ -69,16 +74,22 @@ class ImageMeasurer:
         """
         self._limits = policy.limits.images
         self._scorers = scorers
-        ours = [one for one in scorers.values() if isinstance(one, CropScorer | FaceDetector)]
-        self.runners: tuple[Runner, ...] = tuple(
-            runner for scorer in ours for runner in scorer.runners
-        )
+        ours = [one for one in scorers.values() if isinstance(one, _OURS)]
+        runners = (runner for scorer in ours for runner in scorer.runners)
+        self.runners: tuple[Runner, ...] = tuple(dict.fromkeys(runners))
         # A scorer of somebody's own gets every pixel: nobody knows how many it needs.
         is_ours = len(ours) == len(scorers)
-        self._shortest = max((one.side for one in ours), default=None) if is_ours else None
+        self.shortest = max((one.side for one in ours), default=None) if is_ours else None
 
-    def measure(self, stage_policy: StagePolicy, image: ImageInput, clock: Clock) -> MeasuredImage:
-        """Decode an image and run the stage's scorers on it, in order.
+    def measure(
+        self,
+        stage_policy: StagePolicy,
+        image: ImageInput,
+        clock: Clock,
+        *,
+        prompt: str | None = None,
+    ) -> MeasuredImage:
+        """Decode an image and run the stage's scorers on it, in order, with the prompt it was made of.
 
         Raises:
             InputError: The caller handed in no image at all; an image that cannot be decoded is not measured.
@@ -86,7 +97,7 @@ class ImageMeasurer:
         measured = MeasuredImage()
         scorers = [self._scorers[name] for name in stage_policy.scorers]
         try:
-            picture = clock.timed("decode", functools.partial(self._decoded, image, clock))
+            picture = self._decoded(image, prompt, clock, shortest=self.shortest)
         except (ImageError, DeadlineError) as e:
             is_late = isinstance(e, DeadlineError)
             measured.problem = None if isinstance(e, DeadlineError) else e.problem
@@ -94,17 +105,25 @@ class ImageMeasurer:
                 measured.miss(scorer.categories, is_late=is_late)
             return measured
         for scorer in scorers:
-            answer = functools.partial(_ask, scorer, picture, clock)
+            answer = functools.partial(self.ask, scorer, [picture], clock=clock)
             measured.add(scorer, functools.partial(clock.timed, scorer.name, answer))
         return measured
 
-    def _decoded(self, image: ImageInput, clock: Clock) -> Picture:
-        work = functools.partial(decode, image, self._limits, shortest=self._shortest)
-        return clock.within_limit(work, name="decode")
+    def whole(self, image: ImageInput, prompt: str | None, clock: Clock) -> Picture:
+        """Decode every pixel of an image, for an editor; errors as in `decode`, and `DeadlineError`."""
+        return self._decoded(image, prompt, clock, shortest=None)
 
+    def ask(
+        self, scorer: ImageScorer, pictures: Sequence[Picture], *, clock: Clock
+    ) -> list[Scored]:
+        """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
+        if isinstance(scorer, _OURS):
+            return scorer.score(pictures, stop=clock.stop)
+        return clock.within_limit(lambda: scorer.score(pictures), name=scorer.name)
 
-def _ask(scorer: ImageScorer, picture: Picture, clock: Clock) -> list[Scored]:
-    """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
-    if isinstance(scorer, CropScorer | FaceDetector):
-        return scorer.score([picture], stop=clock.stop)
-    return clock.within_limit(lambda: scorer.score([picture]), name=scorer.name)
+    def _decoded(
+        self, image: ImageInput, prompt: str | None, clock: Clock, *, shortest: int | None
+    ) -> Picture:
+        work = functools.partial(decode, image, self._limits, shortest=shortest)
+        late = functools.partial(clock.within_limit, work, name="decode")
+        return replace(clock.timed("decode", late), prompt=prompt)
