@@ -163,7 +163,7 @@ class Guard:
         """A guard from a shipped policy.
 
         Shipped: `text-to-image`, `text-to-image-balanced`, `chat`, `kids`, `research`, `multilingual`, and for
-        pictures `generated-images`.
+        pictures `generated-images` and `hidden-faces`.
         """
         return cls(load_preset(name))
 

@@ -285,6 +285,16 @@ def test_an_editor_that_finds_no_face_is_answered_by_after_edit() -> None:
     assert "still not allowed" in found or "no editor found anything to change" in found
 
 
+def test_faces_that_hiding_brings_about_are_not_hidden_for_ever() -> None:
+    """Dots on a ground that is almost a face: filled with their mean, all of it is one."""
+    picture = plain((115, 0, 0), width=128, height=128)
+    for row in range(4):
+        picture[row::8] = [(255, 0, 0) if column % 8 < 4 else (115, 0, 0) for column in range(128)]
+    decision = Guard(policy(rule("privacy", Action.EDIT, "fill-faces"))).check_output(image=picture)
+    assert decision.action is Action.BLOCK
+    assert "still not allowed" in decision.reasons[-1]
+
+
 def test_no_edits_are_made_where_none_are_allowed() -> None:
     strict = replace(policy(HIDE_FACES), limits=Limits(edits=0))
     decision = Guard(strict).check_output(image=with_face())
