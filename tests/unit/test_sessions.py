@@ -16,9 +16,9 @@ import pytest
 from guardkit import Guard
 from guardkit.artifacts import Artifact, RunnerOptions
 from guardkit.errors import RunError
+from guardkit.runtime import sessions
 from guardkit.runtime.base import open_runner, warm_inputs
 from guardkit.runtime.onnx import OnnxRunner
-from guardkit.runtime import sessions
 from guardkit.runtime.sessions import open_session
 
 
