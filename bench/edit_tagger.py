@@ -168,15 +168,16 @@ def load_edit_tagger(work: Path, start: Path) -> ModelRewriter:
     model = EditTagger(rewriter.encoder, rewriter.ban.shape[0], len(rewriter.pieces)).eval()
     model.load_state_dict(load_file(work / "model.safetensors"))
     rewriter.encoder = model.encoder
-    return ModelRewriter(artifact, _reader(artifact, rewriter), _writer(artifact, model))
+    reader, writer = _reader(artifact, rewriter), _writer(artifact, model)
+    return ModelRewriter(artifact, reader, writer, past=(0, 0, 0))
 
 
 def _reader(artifact: Artifact, rewriter: Any) -> Any:
     def run(inputs: Arrays) -> dict[str, np.ndarray]:
         with torch.no_grad():
             ids, mask = (torch.from_numpy(inputs[name]) for name in ("input_ids", "attention_mask"))
-            states, embedding, _ = rewriter.encode(ids, mask)
-        return {"states": states.numpy(), "embedding": embedding.numpy()}
+            states, embedding, risk = rewriter.encode(ids, mask)
+        return {"states": states.numpy(), "embedding": embedding.numpy(), "risk": risk.numpy()}
 
     return SimpleNamespace(run=run, info=artifact.manifest.id)
 
@@ -197,9 +198,12 @@ def _writer(artifact: Artifact, model: EditTagger) -> Any:
                 items.append(first - _OWN)
             if second != _NOTHING:
                 items.append(second - _AFTER)
-        count = inputs["written"].shape[1]
-        answers = [*items, *[END] * count][:count]
-        return {"best": np.array([answers], np.int64)}
+        written, asked = inputs["past"].shape[-2], inputs["written"].shape[1]
+        answers = [*items, *[END] * (written + asked)][written : written + asked]
+        return {
+            "best": np.array([answers], np.int64),
+            "kept": np.zeros((1, 0, 0, written + asked, 0)),
+        }
 
     return SimpleNamespace(run=run, info=artifact.manifest.id)
 

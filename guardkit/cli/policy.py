@@ -211,7 +211,8 @@ def _condition(when: When) -> str:
         for name in ("language", "language_tier", "audience", "speaker", "listener", "situation")
         if (value := getattr(when, name))
     ).replace("language_tier is", "language tier is")
-    return f"{when.category} is at least {when.at_least:.2f}{context}{meaning}"
+    beside = f" and a word of the list {when.topic} is there" if when.topic else ""
+    return f"{when.category} is at least {when.at_least:.2f}{beside}{context}{meaning}"
 
 
 def run_schema(_args: argparse.Namespace) -> int:

@@ -90,13 +90,13 @@ def add(verbs: Verbs) -> None:
     rewriter.add_argument("--own", type=Path, default=Path("data"), help="written pairs")
     rewriter.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
     rewriter.add_argument("--start", type=Path, help="--work of a run to go on from")
-    rewriter.add_argument("--rate", type=float, default=6e-4, help="learning rate of the decoder")
+    rewriter.add_argument("--rate", type=float, default=1e-3, help="learning rate of the decoder")
     rewriter.add_argument(
         "--draws",
         type=int,
         nargs=5,
         metavar=("DETOX", "WRITTEN", "REPAIRED", "KEPT", "MENDED"),
-        default=(2, 8, 1, 9000, 9000),
+        default=(5, 10, 1, 14_000, 50_000),
         help="times that pairs, and what written ones became, are read, and numbers of texts that stay or are mended",
     )
     rewriter.add_argument("--threads", type=int, default=1)

@@ -81,14 +81,19 @@ class Attention(nn.Module):
         self._names = names
         self.out = packed.out_proj
 
-    def forward(self, x: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:
-        """Attend from x [B, U, d] to memory [B, T, d]; `hidden` broadcasts to [B, heads, U, T]."""
-        q, k, v = (
-            self.get_submodule(name)(one).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for name, one in zip(self._names, (x, memory, memory), strict=True)
-        )
-        weights = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + hidden
-        return self.out((weights.softmax(-1) @ v).transpose(1, 2).flatten(-2))
+    def read(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, heads, T, d / heads] of memory [B, T, d]."""
+        keys, values = (self._by_head(name, memory) for name in self._names[1:])
+        return keys, values
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> Tensor:
+        """Attend from x [B, U, d]; `hidden` broadcasts to [B, heads, U, T]."""
+        q = self._by_head(self._names[0], x)
+        weights = q @ keys.transpose(-1, -2) / q.shape[-1] ** 0.5 + hidden
+        return self.out((weights.softmax(-1) @ values).transpose(1, 2).flatten(-2))
+
+    def _by_head(self, name: str, x: Tensor) -> Tensor:
+        return self.get_submodule(name)(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class Layer(nn.Module):
@@ -101,12 +106,15 @@ class Layer(nn.Module):
         self.source = Attention(plain.multihead_attn, is_self=False)
         self.inner, self.outer = plain.linear1, plain.linear2
 
-    def forward(self, x: Tensor, states: Tensor, later: Tensor, absent: Tensor) -> Tensor:
-        """[B, U, d] to [B, U, d]."""
+    def forward(
+        self, x: Tensor, past: Tensor, states: Tensor, later: Tensor, absent: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """[B, U, d], and keys and values [B, 2, heads, P, d / heads] of what came before, to the same of U and of P + U."""
         y = self.norms[0](x)
-        x = x + self.own(y, y, later)
-        x = x + self.source(self.norms[1](x), states, absent)
-        return x + self.outer(gelu(self.inner(self.norms[2](x))))
+        kept = torch.cat([past, torch.stack(self.own.read(y), dim=1)], dim=3)
+        x = x + self.own(y, kept[:, 0], kept[:, 1], later)
+        x = x + self.source(self.norms[1](x), *self.source.read(states), absent)
+        return x + self.outer(gelu(self.inner(self.norms[2](x)))), kept
 
 
 class Writer(nn.Module):
@@ -120,6 +128,16 @@ class Writer(nn.Module):
         self.copy_query, self.copy_key = model.query, model.key
         self.ban = model.ban
 
+    def past_sizes(self) -> tuple[int, int, int]:
+        """Twice the layers, heads, size of a head."""
+        own = self.layers[0].own
+        return 2 * len(self.layers), own.heads, own.out.in_features // own.heads
+
+    def nothing(self, states: Tensor) -> Tensor:
+        """The `past` of a first run."""
+        layers, heads, size = self.past_sizes()
+        return torch.zeros(len(states), layers, heads, 0, size)
+
     def forward(
         self,
         states: Tensor,
@@ -127,21 +145,38 @@ class Writer(nn.Module):
         banned: Tensor,
         written: Tensor,
         copied: Tensor,
-    ) -> Tensor:
-        """Of the same inputs, int64 [B, U]."""
+        past: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Of the same inputs, for the places behind those whose keys and values are given.
+
+        Args:
+            states: f32 [B, T, d].
+            attention_mask: int64 [B, T].
+            banned: f32 [B, T].
+            written: int64 [B, U].
+            copied: int64 [B, U].
+            past: f32 [B, 2 * layers, heads, P, d / heads]; P may be 0.
+
+        Returns:
+            int64 [B, U], and keys and values of all places, P + U.
+        """
+        before, now = past.shape[3], written.shape[1]
         states = states + banned.unsqueeze(-1) * self.ban
         index = copied.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
         place = self.place(torch.gather(states, 1, index)) * (copied >= 0).unsqueeze(-1).float()
-        x = self.embedding(written) + place + self.positions[: written.shape[1]]
-        steps = torch.arange(written.shape[1])
-        later = (steps[None, :] > steps[:, None]).float() * -1e4
+        x = self.embedding(written) + place + self.positions[before : before + now]
+        steps = torch.arange(before + now)
+        later = (steps[None, :] > steps[before:, None]).float() * -1e4
         absent = (1 - attention_mask[:, None, None, :].float()) * -1e4
-        for layer in self.layers:
-            x = layer(x, states, later, absent)
+        kept = list[Tensor]()
+        for at, layer in enumerate(self.layers):
+            x, its = layer(x, past[:, 2 * at : 2 * at + 2], states, later, absent)
+            kept.append(its)
         h = self.norm(x)
         copy = self.copy_query(h) @ self.copy_key(states).transpose(1, 2)
         copy = copy / states.shape[-1] ** 0.5 + absent[:, 0] - banned[:, None] * 1e4
-        return torch.cat([self.write(h), copy], dim=-1).argmax(-1)
+        best = torch.cat([self.write(h), copy], dim=-1).argmax(-1)
+        return best, torch.cat(kept, dim=1)
 
 
 def export_rewriter(work: Path, data: Path, written: Path, out: Path, *, version: str) -> Artifact:
@@ -175,11 +210,11 @@ def export_rewriter(work: Path, data: Path, written: Path, out: Path, *, version
     _write_pieces(model.pieces.tolist(), tokenizer, folder / PIECES)
     _quantized(reader, _reading(seen), ("states", "embedding", "risk"), INPUTS, folder / MODEL)
     artifact = _reader_manifest(folder, version, model)
-    inputs = ("states", "attention_mask", "banned", "written", "copied")
+    inputs = ("states", "attention_mask", "banned", "written", "copied", "past")
     decoder = out / REWRITER_DECODER
     (decoder / "1").mkdir(parents=True, exist_ok=True)
-    _quantized(writer, _writing(model, seen), ("best",), inputs, decoder / MODEL)
-    _writer_manifest(decoder, version, artifact)
+    _quantized(writer, _writing(model, writer, seen), ("best", "kept"), inputs, decoder / MODEL)
+    _writer_manifest(decoder, version, artifact, past=writer.past_sizes())
     return artifact
 
 
@@ -199,7 +234,8 @@ def _quantized(
 
 
 _TOKENS, _PIECES_SO_FAR = ("windows", "tokens"), ("windows", "pieces")
-_AXES = {
+_KEPT = {0: "windows", 3: "past"}
+_AXES: dict[str, Sequence[str] | dict[int, str]] = {
     "input_ids": _TOKENS,
     "attention_mask": _TOKENS,
     "states": _TOKENS,
@@ -208,7 +244,9 @@ _AXES = {
     "banned": _TOKENS,
     "written": _PIECES_SO_FAR,
     "copied": _PIECES_SO_FAR,
+    "past": _KEPT,
     "best": _PIECES_SO_FAR,
+    "kept": _KEPT,
 }
 
 
@@ -234,12 +272,18 @@ def _reading(batches: Sequence[RewriterBatch]) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _writing(
-    model: RewriterModel, batches: Sequence[RewriterBatch]
+    model: RewriterModel, writer: Writer, batches: Sequence[RewriterBatch]
 ) -> Iterator[tuple[Tensor, ...]]:
+    """Every batch in two runs; the second comes first, for an example needs something past."""
     for batch in batches:
+        half = batch.written.shape[1] // 2
         with torch.no_grad():
             states, _, _ = model.encode(batch.input_ids, batch.attention_mask)
-        yield states, batch.attention_mask, batch.banned, batch.written, batch.copied
+            shared = states, batch.attention_mask, batch.banned
+            first = *shared, batch.written[:, :half], batch.copied[:, :half], writer.nothing(states)
+            _, past = writer(*first)
+        yield *shared, batch.written[:, half:], batch.copied[:, half:], past
+        yield first
 
 
 def _write_pieces(pieces: Sequence[int], tokenizer: Tokenizer, path: Path) -> None:
@@ -269,8 +313,11 @@ def _reader_manifest(folder: Path, version: str, model: RewriterModel) -> Artifa
     return _written(folder, manifest)
 
 
-def _writer_manifest(folder: Path, version: str, reader: Artifact) -> Artifact:
+def _writer_manifest(
+    folder: Path, version: str, reader: Artifact, *, past: tuple[int, int, int]
+) -> Artifact:
     hidden = reader.manifest.outputs[0].shape[-1]
+    layers, heads, size = past
     manifest = Manifest(
         **_SHARED,
         name=REWRITER_DECODER,
@@ -282,8 +329,12 @@ def _writer_manifest(folder: Path, version: str, reader: Artifact) -> Artifact:
             TensorSpec("banned", "float32", _TOKENS),
             TensorSpec("written", "int64", _PIECES_SO_FAR),
             TensorSpec("copied", "int64", _PIECES_SO_FAR),
+            TensorSpec("past", "float32", ("windows", layers, heads, "past", size)),
         ),
-        outputs=(TensorSpec("best", "int64", _PIECES_SO_FAR),),
+        outputs=(
+            TensorSpec("best", "int64", _PIECES_SO_FAR),
+            TensorSpec("kept", "float32", ("windows", layers, heads, "kept", size)),
+        ),
         files=file_entries(folder, [MODEL]),
         fitted=Fitted(reader.manifest.id, reader.manifest.scores_digest, {}),
     )

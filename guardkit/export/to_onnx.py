@@ -38,7 +38,7 @@ def export_graph(
     *,
     inputs: Sequence[str],
     outputs: Sequence[str],
-    axes: Mapping[str, Sequence[str]],
+    axes: Mapping[str, Sequence[str] | dict[int, str]],
 ) -> None:
     """Write any model as an fp32 graph.
 
@@ -48,7 +48,7 @@ def export_graph(
         path: The file to write.
         inputs: Their names.
         outputs: Names of what it gives.
-        axes: Input or output -> names of its first dimensions, which vary.
+        axes: Input or output -> names of its first dimensions, which vary; or place of a dimension -> name.
     """
     with warnings.catch_warnings():
         # torch announces its next exporter, and warns of constants in transformers' mask code that
@@ -61,8 +61,12 @@ def export_graph(
             str(path),
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_axes={name: dict(enumerate(axes[name])) for name in (*inputs, *outputs)},
+            dynamic_axes={name: _by_place(axes[name]) for name in (*inputs, *outputs)},
             opset_version=_OPSET,
             dynamo=False,
         )
     onnx.checker.check_model(str(path))
+
+
+def _by_place(names: Sequence[str] | dict[int, str]) -> dict[int, str]:
+    return names if isinstance(names, dict) else dict(enumerate(names))

@@ -139,7 +139,9 @@ def uncovered(policy: Policy, cases: Iterable[Case]) -> Iterator[str]:
 def _scores_for(rule: Rule, stage: Stage, cases: Iterable[Case]) -> Iterator[float]:
     for case in cases:
         if case.stage is stage and case.scores and rule.when.category in case.scores:
-            yield case.scores[rule.when.category]
+            topic = rule.when.topic
+            if topic is None or case.scores.get(topic):
+                yield case.scores[rule.when.category]
 
 
 def _context(case: Case) -> Context:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from guardkit.decision import Decision
@@ -51,7 +51,7 @@ def decide(
         score = known.get(rule.when.category)
         if score is not None and score < rule.when.at_least:
             continue  # first: most rules of most checks end here
-        if applies(rule.when, context, tier):
+        if applies(rule.when, context, tier) and _is_beside(rule.when.topic, known):
             if score is None:
                 unmeasured.add(rule.when.category)
             else:
@@ -107,6 +107,11 @@ def applies(when: When, context: Context, language_tier: str | None) -> bool:
         and when.listener in (None, context.listener)
         and when.situation in (None, context.situation)
     )
+
+
+def _is_beside(topic: str | None, scores: Mapping[str, float | None]) -> bool:
+    """Whether a topic that a rule asks for was found; one that could not be looked up counts as found."""
+    return topic is None or scores.get(topic, 0.0) != 0
 
 
 def _shortfall(policy: Policy, is_late: bool, is_foreign: bool) -> tuple[str, str]:

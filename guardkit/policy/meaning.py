@@ -241,7 +241,9 @@ def _check_rules(rules: object, path: Where, names: _StageNames) -> Iterator[Pro
                     f"two rules are named '{name}' (also rules[{seen[name]}]). Rename one.",
                 )
             seen.setdefault(name, index)
-        yield from _check_category(_mapping(rule.get("when")).get("category"), here, names)
+        when = _mapping(rule.get("when"))
+        yield from _check_category(when.get("category"), here, names)
+        yield from _check_topic(when.get("topic"), here, names)
         yield from _check_using(rule, here, names)
 
 
@@ -259,6 +261,16 @@ def _check_category(category: object, path: Where, names: _StageNames) -> Iterat
             where,
             f"no scorer of this stage scores '{category}'. Scored: {scored}. Add a scorer or drop the rule.",
         )
+
+
+def _check_topic(topic: object, path: Where, names: _StageNames) -> Iterator[Problem]:
+    if not isinstance(topic, str) or names.scored is None:
+        return
+    found = [one for one in names.topics if one in names.scored]
+    if topic not in found:
+        listed = ", ".join(found) or "none"
+        problem = f"no list '{topic}' that this stage looks up. Lists: {listed}. Add it under lists, with words to block, and the scorer {BLOCKLIST}.{nearest(topic, found)}"
+        yield (*path, "when", "topic"), problem
 
 
 def _check_using(rule: Mapping[str, Any], path: Where, names: _StageNames) -> Iterator[Problem]:

@@ -23,7 +23,7 @@ FailureAction = Annotated[
 
 
 class When(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The condition of a rule: a score at or above a threshold, in a context if one is named."""
+    """The condition of a rule: a score at or above a threshold, in a context and beside a topic if they are named."""
 
     category: Name
     at_least: Probability
@@ -35,6 +35,8 @@ class When(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     speaker: str | None = None
     listener: str | None = None
     situation: str | None = None
+    topic: Name | None = None
+    """A list of the policy (`lists`): only where the text holds one of its words, too."""
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -40,6 +40,7 @@ def _missing(policy: Policy, stage: Stage, rule: Rule, cases: Sequence[Case]) ->
         for case in cases
         if case.stage is stage and case.scores and rule.when.category in case.scores
         if (case.context or CaseContext()) == _case_context(policy, rule)
+        if rule.when.topic is None or case.scores.get(rule.when.topic)
     ]
     wanted: list[tuple[str, float]] = []
     below = max(0.0, round(at - _NEAR, 4))
@@ -55,7 +56,8 @@ def _missing(policy: Policy, stage: Stage, rule: Rule, cases: Sequence[Case]) ->
 def _case(policy: Policy, stage: Stage, rule: Rule, *, what: str, score: float) -> Case:
     """What the tuned policy must do; the file that is written from it is then held to this."""
     scores = dict.fromkeys((r.when.category for r in policy.stages[stage].rules), 0.0)
-    scores[rule.when.category] = score
+    asked = {rule.when.category: score} | ({rule.when.topic: 1.0} if rule.when.topic else {})
+    scores |= asked
     context = _case_context(policy, rule)
     said = Context(**msgspec.structs.asdict(context))
     decision = decide(policy, stage, Scores(scores), context=said)
@@ -63,7 +65,7 @@ def _case(policy: Policy, stage: Stage, rule: Rule, *, what: str, score: float) 
         name=f"{stage.value} {rule.name} {what} {rule.when.at_least:.2f}",
         stage=stage,
         expect=Expect(decision.action, tuple(one.rule for one in decision.fired)),
-        scores={rule.when.category: score},
+        scores=asked,
         context=None if context == CaseContext() else context,
     )
 

@@ -21,7 +21,7 @@ from guardkit.text.blocklist import Blocklist
 from guardkit.text.concepts import ConceptMap, ConceptRewriter
 from guardkit.text.identifiers import Identifiers
 from guardkit.text.public_figures import PublicFigures
-from guardkit.text.rewrite import ModelRewriter, Rewriter, check_pair
+from guardkit.text.rewrite import ModelRewriter, Rewriter, check_pair, past_of
 from guardkit.text.score import Scorer, TextScorer
 from guardkit.text.tagger import Tagger
 
@@ -78,7 +78,8 @@ def _open_model_rewriter(policy: Policy, open_runner: OpenRunner) -> ModelRewrit
     options = policy.models.get(REWRITER, RunnerOptions())
     encoder, decoder = find_artifact(REWRITER), find_artifact(REWRITER_DECODER)
     check_pair(encoder, decoder)
-    return ModelRewriter(encoder, open_runner(encoder, options), open_runner(decoder, options))
+    runners = open_runner(encoder, options), open_runner(decoder, options)
+    return ModelRewriter(encoder, *runners, past=past_of(decoder))
 
 
 def open_model(name: str, options: RunnerOptions, open_runner: OpenRunner) -> TextScorer:

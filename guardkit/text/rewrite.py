@@ -3,11 +3,13 @@
     encode   source -> states, embedding, risk                once
     decode   states, what is written so far -> what is next   a few times
 
-A passage that nobody blamed and that the model finds nothing wrong with (risk) stays as it is.
-What the scorers blamed (the spans of the rules that fired) may not be copied: the decoder then has to leave it out or to find
-other words for it. The rest it mostly copies. So each of its runs is given the rest of the source as a guess, and all that it would
+A passage that nobody blamed and that the model finds nothing wrong with (risk) stays as it is. Else the model first changes
+what it would by itself, which reads best. Where that leaves untouched what the scorers blamed (the spans of the rules that fired), it
+writes once more, and may not copy from there: it has to leave that out or to find other words for it.
+The rest it mostly copies. So each of its runs is given the rest of the source as a guess, and all that it would
 have copied one by one is taken at once ("aggressive decoding", Sun et al. 2021, arXiv 2106.04970): the outcome is
-that of greedy decoding, at a run an edit instead of a run a word. What is copied keeps its case and spaces.
+that of greedy decoding, at a run an edit instead of a run a word. What a run computed of what is taken is kept for
+the next. What is copied keeps its case and spaces.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol
 
 import msgspec
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 
 from guardkit.artifacts import Artifact
 from guardkit.errors import ManifestError
-from guardkit.runtime.base import Arrays, Runner
+from guardkit.runtime.base import Runner
 from guardkit.steps import REWRITE
 from guardkit.text.edit import Editor
 from guardkit.text.encode import Encoder
@@ -42,6 +44,7 @@ LEAST_SIMILARITY = 0.6
 """Cosine of the embeddings of a text and its rewriting, below which the meaning counts as lost."""
 _MOST_PIECES = 95
 _MOST_RUNS = 24  # edits of one passage; a text that needs more is given up
+_AHEAD = 10  # pieces that are guessed behind an edit; the first run guesses all
 
 
 class Rewriter(Protocol):
@@ -63,8 +66,16 @@ class Rewriter(Protocol):
 class ModelRewriter:
     """The opened artifacts `prompt-rewriter` and `prompt-rewriter-decoder`; safe to share between threads."""
 
-    def __init__(self, artifact: Artifact, encoder: Runner, decoder: Runner) -> None:
+    def __init__(
+        self, artifact: Artifact, encoder: Runner, decoder: Runner, *, past: Sequence[int]
+    ) -> None:
         """Put a tokenizer before the two runners.
+
+        Args:
+            artifact: `prompt-rewriter`.
+            encoder: Runs it.
+            decoder: Runs `prompt-rewriter-decoder`.
+            past: Fixed sizes of the decoder's input `past` (`past_of`): twice its layers, heads, size of a head.
 
         Raises:
             ManifestError: The artifact does not read text, or lists no pieces.
@@ -74,6 +85,8 @@ class ModelRewriter:
         self._tokens = Encoder.of(artifact)
         self._pieces = _read_pieces(artifact)
         self._columns = {token: at for at, (token, _) in enumerate(self._pieces)}
+        layers, heads, size = past
+        self._nothing_kept = np.zeros((1, layers, heads, 0, size), np.float32)
 
     def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
         """Rewrite a text of any length, a passage at a time; no word that a span touches is copied.
@@ -98,14 +111,24 @@ class ModelRewriter:
         prompt = normalize(text, words=self._tokens.words())
         if not prompt.text.strip():
             return text
-        source = self._read(prompt, blamed)
+        source = self._read(prompt)
         if source is None:
             return None
         if not blamed and source.risk <= 0:
             return text
-        items = self._decode(source)
-        if items is None:
+        freely = self._decode(source)
+        if freely is not None and source.touches(blamed, freely):
+            rewritten = self._checked(text, source, freely)
+            if rewritten is not None:
+                return rewritten
+        if not blamed:
             return None
+        source = source.with_bans(blamed)
+        items = self._decode(source)
+        return None if items is None else self._checked(text, source, items)
+
+    def _checked(self, text: str, source: _Source, items: Sequence[_Item]) -> str | None:
+        """The items as text; None when its meaning is another."""
         rewritten = _spelled(text, source, items, [piece for _, piece in self._pieces])
         if rewritten == text:
             return text
@@ -114,7 +137,7 @@ class ModelRewriter:
             return None
         return rewritten
 
-    def _read(self, prompt: Prompt, blamed: Sequence[tuple[int, int]] = ()) -> _Source | None:
+    def _read(self, prompt: Prompt) -> _Source | None:
         windows = self._tokens.encode([prompt.text])
         if len(windows.texts) != 1:
             return None
@@ -124,11 +147,10 @@ class ModelRewriter:
             for start, end in windows.offsets[0]
         )
         ids = tuple(windows.inputs["input_ids"][0].tolist())
-        banned = [any(a < end and start < b for a, b in blamed) for start, end in ranges]
         return _Source(
             ids,
             ranges,
-            np.array([banned], np.float32),
+            np.zeros((1, len(ids)), np.float32),
             outputs["states"],
             outputs["embedding"][0],
             float(outputs["risk"][0]),
@@ -137,35 +159,56 @@ class ModelRewriter:
     def _decode(self, source: _Source) -> list[_Item] | None:
         """What to write, item by item; None when it does not come to an end."""
         items: list[_Item] = []
-        for _ in range(_MOST_RUNS):
-            guess = _rest_of(source, items)
-            best = self._next(source, [*items, *guess])
-            taken = len(items)
-            for item in [*guess, None]:
-                found = _item(int(best[taken]), len(self._pieces))
+        kept = self._nothing_kept
+        for run in range(_MOST_RUNS):
+            guess = _rest_of(source, items)[: _AHEAD if run else None]
+            best, kept = self._next(source, items, guess, kept)
+            for item, column in zip([*guess, None], best.tolist(), strict=True):
+                found = _item(column, len(self._pieces))
                 if found.column == END:
                     return items
                 items.append(found)
-                taken += 1
-                if found != item or taken > _MOST_PIECES:
+                if found != item:
                     break
+            kept = kept[..., : len(items), :]
             if len(items) > _MOST_PIECES:
                 return None
         return None
 
-    def _next(self, source: _Source, items: Sequence[_Item]) -> NDArray[np.int64]:
-        """The best continuation after the start and after each item: int64 [items + 1]."""
-        items = items[:_MOST_PIECES]
-        written = [START, *(self._column(source, item) for item in items)]
-        inputs: Arrays = {
-            "states": source.states,
-            "attention_mask": np.ones((1, len(source.ids)), np.int64),
-            "banned": source.banned,
-            "written": np.array([written], np.int64),
-            "copied": np.array([[NOWHERE, *(item.place for item in items)]], np.int64),
-        }
-        best: NDArray[np.int64] = self._decoder.run(inputs)["best"][0]
-        return best
+    def _next(
+        self,
+        source: _Source,
+        items: Sequence[_Item],
+        guess: Sequence[_Item],
+        kept: NDArray[np.float32],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best continuation after the last item and after each one guessed.
+
+        Args:
+            source: The passage.
+            items: What is written already.
+            guess: What may follow.
+            kept: Keys and values of the start and all items but the last: f32 [1, 2 * layers, heads, items, d].
+
+        Returns:
+            int64 [1 + guess], and the keys and values with those of the last item and the guess.
+        """
+        asked = [*items[-1:], *guess]
+        written = [self._column(source, item) for item in asked]
+        copied = [item.place for item in asked]
+        if not items:
+            written, copied = [START, *written], [NOWHERE, *copied]
+        outputs = self._decoder.run(
+            {
+                "states": source.states,
+                "attention_mask": np.ones((1, len(source.ids)), np.int64),
+                "banned": source.banned,
+                "written": np.array([written], np.int64),
+                "copied": np.array([copied], np.int64),
+                "past": np.ascontiguousarray(kept),
+            }
+        )
+        return outputs["best"][0], outputs["kept"]
 
     def _column(self, source: _Source, item: _Item) -> int:
         if item.place == NOWHERE:
@@ -186,6 +229,21 @@ class _Source:
     embedding: NDArray[np.float32]
     risk: float
     """Above 0: something is wrong with the passage, whatever the scorers say."""
+
+    def with_bans(self, blamed: Sequence[tuple[int, int]]) -> _Source:
+        """The same; nothing may be copied from tokens that ranges of characters touch."""
+        banned = [[self._within(one, blamed) for one in self.ranges]]
+        return replace(self, banned=np.array(banned, np.float32))
+
+    def touches(self, blamed: Sequence[tuple[int, int]], items: Sequence[_Item]) -> bool:
+        """Whether of every range of characters some token was not copied."""
+        copied = {item.place for item in items}
+        left = [one for place, one in enumerate(self.ranges) if place not in copied]
+        return all(self._within(one, left) for one in blamed)
+
+    @staticmethod
+    def _within(one: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+        return any(start < one[1] and one[0] < end for start, end in others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +429,21 @@ def editor_of(rewriter: Rewriter) -> Editor:
         return rewritten, edits_between(text, rewritten)
 
     return edit
+
+
+def past_of(decoder: Artifact) -> tuple[int, ...]:
+    """The fixed sizes of a decoder's input `past`.
+
+    Raises:
+        ManifestError: It has no such input.
+    """
+    specs = [one for one in decoder.manifest.inputs if one.name == "past"]
+    sizes = tuple(size for one in specs for size in one.shape if isinstance(size, int))
+    if len(sizes) != 3:
+        raise ManifestError(
+            f"{decoder.path}: no input 'past' of three fixed sizes. Install guardkit again."
+        )
+    return sizes
 
 
 def check_pair(encoder: Artifact, decoder: Artifact) -> None:

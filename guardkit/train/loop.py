@@ -59,6 +59,7 @@ def fit(
             {"params": heads, "lr": plan.head_rate},
         ],
         weight_decay=plan.decay,
+        fused=True,
     )
     steps, warmup = plan.steps, max(1, int(plan.steps * plan.warmup))
     schedule = torch.optim.lr_scheduler.LambdaLR(

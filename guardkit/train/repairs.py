@@ -3,7 +3,7 @@
     paradetox   toxic sentences and neutral ones that people wrote for them
     written     `data/written/repairs`: risky image prompts and harmless ones, slots filled anew for every row
     kept        captions, prompts and the neutral sentences themselves, which stay as they are
-    mended      harmless texts with words thrown in or left out, to be put right: more practice in grammar
+    mended      harmless texts with words thrown in, or others in their place, to be put right: what fits there is the lesson
 
 `paradetox/dev` and a tenth of the written pairs (by hash) are the `valid` split.
 """
@@ -15,7 +15,7 @@ import difflib
 import gzip
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,9 @@ from guardkit.train.written import parse_categories
 Rng = np.random.Generator
 _VALID_SHARE = 0.1
 _LONGEST = 400  # characters; longer pairs teach little and cost much
+_LONGEST_BLAMED = 4  # words
+_TWICE, _REPLACED = 0.15, 0.55
+"""Shares of what is done to a text to be mended: a word said twice, up to three words replaced; the rest thrown in."""
 
 
 KEEP, MENDED, RUDE = "keep", "mended", "rude"
@@ -49,14 +52,14 @@ class Pair:
 class Draws:
     """How often each source is read."""
 
-    paradetox: int = 2
+    paradetox: int = 5
     """Times."""
-    written: int = 8
+    written: int = 10
     """Times; slots and case differ each time."""
     repaired: int = 1
     """Times that what a written pair became is read as a text to keep."""
-    kept: int = 9_000
-    mended: int = 9_000
+    kept: int = 14_000
+    mended: int = 50_000
 
 
 def load_pairs(data: Path, written: Path, *, draws: Draws, seed: int) -> list[Pair]:
@@ -77,13 +80,13 @@ def load_pairs(data: Path, written: Path, *, draws: Draws, seed: int) -> list[Pa
     own = list(written_pairs(written, split="train"))
     pairs += [_varied(pair, rng) for _ in range(draws.written) for pair in own]
     harmless = [*harmless_texts(data, split="train"), *(pair.target for pair in detox)]
-    picks = rng.permutation(len(harmless))
-    kept, mended = picks[: draws.kept], picks[draws.kept : draws.kept + draws.mended]
-    rude = [pair.source.split() for pair in detox]
+    kept = rng.permutation(len(harmless))[: draws.kept]
+    mended = rng.integers(len(harmless), size=draws.mended)
+    rude = [*_blamed(detox), *_blamed(pair for pair in own if pair.category != KEEP)]
     pairs += [_recased(_kept(harmless[at]), rng) for at in kept]
     repaired = [_kept(pair.target) for pair in own] * draws.repaired
     pairs += [_recased(_filled(pair, rng), rng) for pair in repaired]
-    pairs += [_broken(harmless[at], rude[int(rng.integers(len(rude)))], rng) for at in mended]
+    pairs += [_broken(harmless[at], rude, rng) for at in mended]
     pairs = [pair for pair in pairs if max(len(pair.source), len(pair.target)) <= _LONGEST]
     return [pairs[at] for at in rng.permutation(len(pairs))]
 
@@ -129,6 +132,7 @@ _LABELS = {
     "hate": "hate bias? toxicity? insult? violence? harassment?",
     "harassment": "harassment insult? toxicity? violence? hate? threat? bias?",
     "insult": "insult toxicity? harassment? profanity? bias? hate?",
+    "rude": "toxicity insult? profanity? harassment? threat? hate?",
     "threat": "threat violence harassment?",
     "bias": "bias hate? toxicity? insult? illicit?",
     "keep": "-",
@@ -214,14 +218,25 @@ def harmless_texts(data: Path, *, split: str) -> list[str]:
     ]
 
 
-def _broken(text: str, rude: list[str], rng: Rng) -> Pair:
-    """Words of a rude sentence thrown in, or words left out twice: the way back is the lesson."""
+def _blamed(pairs: Iterable[Pair]) -> list[list[str]]:
+    """The runs of words that pairs did not keep, of a few words each."""
+    return [
+        words
+        for pair in pairs
+        for first, last in ranges_changed(pair)
+        if len(words := pair.source[first:last].split()) <= _LONGEST_BLAMED
+        and "{" not in pair.source[first:last]
+    ]
+
+
+def _broken(text: str, rude: Sequence[Sequence[str]], rng: Rng) -> Pair:
+    """Some words of a text replaced by rude ones, rude ones thrown in, words said twice: the way back is the lesson."""
     words = text.split()
     for _ in range(int(rng.integers(1, 4))):
-        at = int(rng.integers(len(words) + 1))
-        if rng.random() < 0.6:
-            start = int(rng.integers(len(rude)))
-            words[at:at] = rude[start : start + int(rng.integers(1, 3))]
-        elif words and at < len(words):
+        at, kind = int(rng.integers(len(words) + 1)), rng.random()
+        if kind < _TWICE and at < len(words):
             words.insert(at, words[at])
+        else:
+            replaced = int(rng.integers(1, 4)) if kind < _TWICE + _REPLACED else 0
+            words[at : at + replaced] = rude[int(rng.integers(len(rude)))]
     return Pair(" ".join(words), text, MENDED)

@@ -34,7 +34,7 @@ WRITTEN = Path(__file__).parent.parent.parent / "data" / "written" / "repairs"
 def test_an_alignment_says_what_is_copied(encoder: Encoder) -> None:
     (lesson,) = lessons_of([Pair("my idiot neighbour", "my neighbour.")], encoder)
     assert lesson.copied == (1, 3, -1)
-    assert [lesson.target[2]] == vocabulary_of([lesson] * 3)[2:]
+    assert [lesson.target[2]] == vocabulary_of([lesson], rarest=1)[2:]
 
 
 def test_the_exported_writer_is_the_trained_decoder(encoder: Encoder) -> None:
@@ -44,7 +44,7 @@ def test_the_exported_writer_is_the_trained_decoder(encoder: Encoder) -> None:
         Pair("a fool", "a."),
     ]
     lessons = lessons_of(pairs, encoder)
-    pieces = vocabulary_of(lessons)
+    pieces = vocabulary_of(lessons, rarest=1)
     model = RewriterModel(tiny_bert(), 24, torch.tensor(pieces)).eval()
     batch = collate(lessons, {token: at for at, token in enumerate(pieces)})
     with torch.no_grad():
@@ -53,20 +53,28 @@ def test_the_exported_writer_is_the_trained_decoder(encoder: Encoder) -> None:
             states, batch.attention_mask, batch.banned, batch.written, batch.copied
         )
         banned = torch.zeros(batch.attention_mask.shape)
-        best = Writer(model).eval()(states, batch.attention_mask, banned, batch.written, batch.copied)  # fmt: skip
-    assert np.array_equal(best.numpy(), scores.argmax(-1).numpy())
+        writer = Writer(model).eval()
+        shared = states, batch.attention_mask, banned
+        wanted, nothing = scores.argmax(-1), writer.nothing(states)
+        best, kept = writer(*shared, batch.written, batch.copied, nothing)
+        assert torch.equal(best, wanted)
+        first, past = writer(*shared, batch.written[:, :2], batch.copied[:, :2], nothing)
+        rest, whole = writer(*shared, batch.written[:, 2:], batch.copied[:, 2:], past)
+    assert torch.equal(torch.cat([first, rest], dim=1), wanted)
+    assert torch.allclose(whole, kept, atol=1e-5)
     assert len(pieces) > END
 
 
 def test_what_is_banned_is_not_copied(encoder: Encoder) -> None:
     lessons = lessons_of([Pair("my idiot neighbour", "my neighbour")] * 2, encoder)
-    pieces = vocabulary_of(lessons)
+    pieces = vocabulary_of(lessons, rarest=1)
     model = RewriterModel(tiny_bert(), 24, torch.tensor(pieces)).eval()
     batch = collate(lessons, {token: at for at, token in enumerate(pieces)})
     with torch.no_grad():
         states, _, _ = model.encode(batch.input_ids, batch.attention_mask)
         banned = torch.ones(batch.attention_mask.shape)
-        best = Writer(model).eval()(states, batch.attention_mask, banned, batch.written, batch.copied)  # fmt: skip
+        writer = Writer(model).eval()
+        best, _ = writer(states, batch.attention_mask, banned, batch.written, batch.copied, writer.nothing(states))  # fmt: skip
     assert int(best.max()) < len(pieces)
 
 
@@ -108,7 +116,7 @@ def test_the_model_learns_what_is_wrong_and_what_is_not(encoder: Encoder) -> Non
     pairs = [Pair("my idiot neighbour", "my neighbour"), Pair("my neighbour", "my neighbour", KEEP)]
     lessons = lessons_of([*pairs, Pair("a fool", "a", MENDED)], encoder)
     assert [lesson.is_wrong for lesson in lessons] == [True, False, None]
-    pieces = vocabulary_of(lessons)
+    pieces = vocabulary_of(lessons, rarest=1)
     model, teacher = RewriterModel(tiny_bert(), 24, torch.tensor(pieces)), tiny_bert()
     batch = collate(lessons, {token: at for at, token in enumerate(pieces)})
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)

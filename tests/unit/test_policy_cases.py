@@ -177,6 +177,17 @@ def test_what_the_cases_leave_unproven_is_named(
     ]
 
 
+def test_a_case_without_the_topic_says_nothing_of_a_rule_beside_it(write_file: WriteFile) -> None:
+    rule = Rule("r", When("threat", 0.8, topic="school"), Action.BLOCK)
+    policy = Policy("p", prompt=StagePolicy(rules=(rule,)))
+    line = "- {name: a, stage: prompt, scores: {threat: %s, school: %s}, expect: {action: allow}}"
+    beside = [line % (score, 1) for score in (0.79, 0.8, 0.9)]
+    apart = [line % (score, 0) for score in (0.79, 0.8, 0.9)]
+    look_alike = case(0.1, looks_like="r")
+    assert list(uncovered(policy, cases(write_file, *beside, look_alike))) == []
+    assert len(list(uncovered(policy, cases(write_file, *apart, look_alike)))) == 3
+
+
 @pytest.mark.parametrize(
     ("threshold", "score"),
     [pytest.param(0.0, 0.5, id="nothing-lies-below-0"), pytest.param(1.0, 0.96, id="nor-above-1")],

@@ -53,6 +53,22 @@ def test_the_strictest_fired_rule_wins(scores: ScoreMap, action: Action, fired: 
     assert decision.status is Status.OK
 
 
+@pytest.mark.parametrize(
+    ("scores", "action"),
+    [
+        pytest.param({"sexual": 0.4, "children": 1.0}, Action.BLOCK, id="both"),
+        pytest.param({"sexual": 0.4, "children": 0.0}, Action.ALLOW, id="no-such-word"),
+        pytest.param({"sexual": 0.4}, Action.ALLOW, id="not-looked-up"),
+        pytest.param({"sexual": 0.3, "children": 1.0}, Action.ALLOW, id="below"),
+        pytest.param({"sexual": 0.4, "children": None}, Action.BLOCK, id="lookup-failed"),
+        pytest.param({"sexual": None, "children": 0.0}, Action.BLOCK, id="score-failed"),
+    ],
+)
+def test_a_rule_beside_a_topic_needs_both(scores: ScoreMap, action: Action) -> None:
+    rule = Rule("children", When("sexual", 0.4, topic="children"), Action.BLOCK)
+    assert decide(policy_of(rule), Stage.PROMPT, Scores(scores)).action is action
+
+
 def test_a_fired_rule_carries_the_numbers_that_made_it_fire() -> None:
     decision = decide(policy_of(CUT), Stage.PROMPT, Scores({"insult": 0.75}))
     (fired,) = decision.fired

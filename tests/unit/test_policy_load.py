@@ -208,6 +208,27 @@ def test_an_unknown_name_comes_with_the_nearest_known_one(
     assert fault.problem.endswith(f"Did you mean '{hint}'?")
 
 
+def test_a_topic_that_no_list_of_the_stage_looks_up_is_a_fault(write_file: WriteFile) -> None:
+    path = write_file(
+        "p.yaml",
+        """policy: p
+version: 1
+prompt:
+  scorers: [blocklist, text-safety]
+  rules:
+    - {name: r, when: {category: threat, at_least: 0.5, topic: scool}, action: block}
+lists:
+  school: {block: [school]}
+""",
+    )
+    with pytest.raises(PolicyError) as caught:
+        load_policy(path)
+    (fault,) = caught.value.faults
+    assert fault.path == "prompt.rules[0].when.topic"
+    assert "no list 'scool'" in fault.problem
+    assert "'school'" in fault.problem
+
+
 def test_steps_of_the_callers_own_may_be_named(write_file: WriteFile) -> None:
     text = GOOD.replace("[text-safety]", "[mine]").replace("cut", "soften")
     known = Known(scorers={"mine": ("insult", "threat")}, editors=frozenset({"soften"}))

@@ -16,6 +16,7 @@ import pytest
 from guardkit import Guard
 from guardkit.artifacts import Artifact, RunnerOptions
 from guardkit.errors import RunError
+from guardkit.runtime import sessions
 from guardkit.runtime.base import open_runner, warm_inputs
 from guardkit.runtime.onnx import OnnxRunner
 from guardkit.runtime.sessions import open_session
@@ -35,6 +36,19 @@ def test_a_session_goes_with_its_last_guard(tiny_artifact: Artifact) -> None:
     last = weakref.ref(open_session(tiny_artifact, RunnerOptions(threads=3)))
     gc.collect()
     assert last() is None
+
+
+@pytest.mark.parametrize("has_vnni", [True, False])
+def test_exact_sums_are_asked_for_only_where_the_processor_does_not_give_them(
+    monkeypatch: pytest.MonkeyPatch, *, has_vnni: bool
+) -> None:
+    monkeypatch.setattr(sessions, "_has_vnni", lambda: has_vnni)
+    options = sessions._session_options(1)
+    if has_vnni:
+        with pytest.raises(RuntimeError, match="quantprecision"):
+            options.get_session_config_entry("session.x64quantprecision")
+    else:
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 
 def kept_files(folder: Path) -> tuple[Path, Path]:

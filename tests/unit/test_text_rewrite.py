@@ -60,7 +60,8 @@ class Script:
         self.runs += 1
         copied, written = inputs["copied"][0], inputs["written"][0]
         best = [self._next(int(p), int(w)) for p, w in zip(copied, written, strict=True)]
-        return {"best": np.array([best], np.int64)}
+        places = inputs["past"].shape[3] + len(best)
+        return {"best": np.array([best], np.int64), "kept": np.zeros((1, 2, 1, places, 4))}
 
     def _next(self, place: int, column: int) -> int:
         state = place if place != NOWHERE else -column if column not in (START, END) else 0
@@ -83,7 +84,7 @@ def rewriter(
         states = np.zeros((*inputs["input_ids"].shape, 2), np.float32)
         return {"states": states, "embedding": embedding, "risk": np.array([risk], np.float32)}
 
-    return ModelRewriter(artifact, FakeRunner(encode), FakeRunner(script))
+    return ModelRewriter(artifact, FakeRunner(encode), FakeRunner(script), past=(2, 1, 4))
 
 
 @pytest.mark.parametrize(
@@ -116,34 +117,51 @@ def test_copying_takes_one_run_an_edit_not_one_a_word(artifact: Artifact) -> Non
     assert script.runs == 2
 
 
-def test_what_is_blamed_is_not_copied_whatever_the_model_would(artifact: Artifact) -> None:
-    seen: list[list[float]] = []
+class Watched(Script):
+    """Notes what it may not copy, and what it is asked anew."""
 
-    class Watched(Script):
-        def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-            seen.append(inputs["banned"][0].tolist())
-            return super().__call__(inputs)
+    def __init__(self, steps: Steps, *, end: int) -> None:
+        super().__init__(steps, end=end)
+        self.banned: list[list[float]] = []
+        self.asked: list[tuple[int, int]] = []
 
-    text = "a portrait of my idiot neighbour"
-    rewriter(artifact, Watched({4: 6}, end=7)).rewrite(text, [Span(17, 22, "insult", 0.9, "demo")])
-    assert set(map(tuple, seen)) == {(0, 0, 0, 0, 0, 1, 0, 0)}
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        self.banned.append(inputs["banned"][0].tolist())
+        self.asked.append((inputs["past"].shape[3], inputs["written"].shape[1]))
+        return super().__call__(inputs)
+
+
+IDIOT = [Span(17, 22, "insult", 0.9, "demo")]
+
+
+def test_what_is_blamed_may_not_be_copied_where_the_model_would(artifact: Artifact) -> None:
+    watched = Watched({}, end=7)
+    rewriter(artifact, watched).rewrite("a portrait of my idiot neighbour", IDIOT)
+    assert watched.banned[0] == [0] * 8
+    assert watched.banned[-1] == [0, 0, 0, 0, 0, 1, 0, 0]
+
+
+def test_what_the_model_changes_by_itself_is_not_written_again(artifact: Artifact) -> None:
+    watched, text = Watched({4: 6}, end=7), "a portrait of my idiot neighbour"
+    assert rewriter(artifact, watched).rewrite(text, IDIOT) == "a portrait of my neighbour"
+    assert set(map(tuple, watched.banned)) == {(0,) * 8}
+
+
+def test_a_run_is_asked_for_nothing_that_an_earlier_one_found(artifact: Artifact) -> None:
+    watched = Watched({2: "sky", -3: 4}, end=7)
+    rewriter(artifact, watched).rewrite("a portrait of my idiot neighbour")
+    assert watched.asked == [(0, 7), (3, 5), (4, 3)]
 
 
 def test_spans_reach_the_passage_they_stand_in(artifact: Artifact) -> None:
-    banned: list[list[float]] = []
-
-    class Watched(Script):
-        def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
-            banned.append(inputs["banned"][0].tolist())
-            return super().__call__(inputs)
-
+    watched = Watched({}, end=3)
     first, second = "ab" * 145 + ". ", "my idiot neighbour"
     assert passages(first + second) == [first, second]
     start = len(first) + 3
     blamed = [Span(start, start + 5, "insult", 0.9, "demo")]
-    rewriter(artifact, Watched({}, end=3)).rewrite(first + second, blamed)
-    assert banned[0] == [0, 0, 0, 0]
-    assert banned[-1] == [0, 0, 1, 0, 0]
+    rewriter(artifact, watched).rewrite(first + second, blamed)
+    assert watched.banned[0] == [0, 0, 0, 0]
+    assert watched.banned[-1] == [0, 0, 1, 0, 0]
 
 
 def test_what_nobody_blames_and_the_model_finds_nothing_wrong_with_stays(
