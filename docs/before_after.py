@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from msgspec.structs import replace
 from PIL import Image
 
 from guardkit import Guard
+from guardkit.policy.load import load_preset
 
 PORTRAIT = Path(__file__).parent / "pictures" / "portrait.jpg"
 TARGET = Path(__file__).parent / "pictures" / "hidden_faces.jpg"
@@ -20,7 +22,8 @@ _GAP = 8  # pixels between the two
 def before_after() -> Image.Image:
     """The portrait, and what the preset makes of it, side by side."""
     before = Image.open(PORTRAIT)
-    after = Image.fromarray(Guard.from_preset("hidden-faces").check_output(image=PORTRAIT).image)
+    guard = Guard(replace(load_preset("hidden-faces"), timeout_ms=None))  # however busy the machine
+    after = Image.fromarray(guard.check_output(image=PORTRAIT).image)
     both = Image.new("RGB", (2 * before.width + _GAP, before.height), "white")
     both.paste(before, (0, 0))
     both.paste(after, (before.width + _GAP, 0))

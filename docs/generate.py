@@ -272,7 +272,7 @@ def _figures(report: BenchReport) -> str:
     return (
         f"| measured | {machine.name}, one thread, int8 |\n|---|---|\n{table}\n\n"
         f"Harm alone, by `text-safety` 0.3.0 and its fast tier; who is named (`text-to-image`) costs one more run of a model of that size, which\n"
-        f"ordinary words are spared; with it and the image models 289 MB are installed (`make test-wheel`). `make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
+        f"ordinary words are spared; with it and the image models 296 MB are installed (`make test-wheel`). `make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
     )
 
 

@@ -66,7 +66,8 @@ def test_a_plain_picture_is_allowed(mode: Literal["fast", "precise"]) -> None:
 @pytest.mark.parametrize("side", [320, 640])
 def test_a_face_is_blurred_and_not_found_again(side: int) -> None:
     """At 640 the collar below the blur looks like a face, and is blurred in a second round."""
-    guard = Guard.from_preset("hidden-faces")
+    policy = load_preset("hidden-faces")
+    guard = Guard(replace(policy, timeout_ms=None))  # the machine may be busy with others
     decision = guard.check_output(image=Image.open(PORTRAIT).resize((side, side)))
     assert (decision.action, decision.status) == (Action.EDIT, Status.OK)
     assert {region.editor for region in decision.regions} == {"blur-faces"}
