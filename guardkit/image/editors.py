@@ -112,7 +112,8 @@ class _Work(Struct, frozen=True):
             (scored,) = self.ask(scorer, [edited.picture])
             if found := [one for one in scored.regions if one.category == category]:
                 return self.hide_regions(edited, found)
-        scoring = _Scoring(scorer, category, self.ask, self.shortest)
+        prompt = edited.picture.prompt
+        scoring = _Scoring(scorer, category, self.ask, self.shortest, prompt)
         for box in scoring.views(edited.picture):
             edited = self._hide_in_view(edited, scoring, box, below)
         return edited
@@ -154,6 +155,7 @@ class _Scoring(Struct, frozen=True):
     category: str
     ask: Ask
     shortest: int | None
+    prompt: str | None
 
     def views(self, picture: Picture) -> list[Box]:
         """What the scorer looks at, one after the other."""
@@ -173,7 +175,7 @@ class _Scoring(Struct, frozen=True):
 
     def votes(self, views: Sequence[Pixels]) -> list[float]:
         """The scores of some views."""
-        pictures = [Picture((view,), view.shape[1], view.shape[0]) for view in views]
+        pictures = [Picture((view,), view.shape[1], view.shape[0], self.prompt) for view in views]
         scores = [one.scores.get(self.category) for one in self.ask(self.scorer, pictures)]
         known = [score for score in scores if score is not None]
         if len(known) != len(views):

@@ -17,7 +17,7 @@ from PIL import Image
 from guardkit.artifacts import Artifact, FaceOptions, TensorSpec
 from guardkit.errors import ManifestError, RunError
 from guardkit.image.decode import Picture, Pixels
-from guardkit.runtime.base import Runner
+from guardkit.runtime.base import Arrays, Runner
 from guardkit.runtime.clock import Stop
 from guardkit.types import Region, Scored, Scores
 
@@ -30,6 +30,8 @@ LANDMARKS = ("one eye", "other eye", "nose", "one corner of the mouth", "other c
 _LEAST = 0.3  # chosen: 100 of 100 small grey faces score above it, none of 300 patches without one (bench/RESULTS.md)
 _OVERLAP = 0.3  # intersection over union; as CenterFace's own
 _GAP = 3.0  # Pillow's reducing_gap
+_LARGEST = 60.0  # log-odds: beyond it exp may overflow
+_LONGEST = 10.0  # log of a side in cells: longer than any picture
 
 
 class Faces(Struct, frozen=True):
@@ -77,7 +79,8 @@ class FaceDetector:
         maps = self._checked(
             self.runners[0].run({INPUT: fitted[None]}, stop=stop), fitted.shape[:2]
         )
-        maps[0] = 1 / (1 + np.exp(-(self._calibration.scale * maps[0] + self._calibration.shift)))
+        log_odds = self._calibration.scale * maps[0] + self._calibration.shift
+        maps[0] = 1 / (1 + np.exp(-log_odds.clip(-_LARGEST, _LARGEST)))
         found = apart(decoded(maps, stride=self._options.stride, at_least=at_least))
         return _in_picture(found, scale, pixels.shape[:2])
 
@@ -108,14 +111,17 @@ class FaceDetector:
         fitted[: size[1], : size[0]] = image
         return fitted, np.array([size[0] / width, size[1] / height], np.float32)
 
-    def _checked(self, outputs: object, size: tuple[int, ...]) -> NDArray[np.float32]:
+    def _checked(self, outputs: Arrays, size: tuple[int, ...]) -> NDArray[np.float32]:
         """The maps of one picture, f32 [15, rows, columns], finite."""
-        maps = outputs.get(OUTPUT) if isinstance(outputs, dict) else None
-        expected = (1, CHANNELS, *(side // self._options.stride for side in size))
-        if not isinstance(maps, np.ndarray) or maps.shape != expected:
-            found = getattr(maps, "shape", None)
+        maps = outputs.get(OUTPUT)
+        if maps is None:
             raise RunError(
-                f"{self.manifest.id}: output '{OUTPUT}' has shape {found}, expected {expected}."
+                f"{self.manifest.id}: no output '{OUTPUT}'. Found: {', '.join(outputs)}."
+            )
+        expected = (1, CHANNELS, *(side // self._options.stride for side in size))
+        if maps.shape != expected:
+            raise RunError(
+                f"{self.manifest.id}: output '{OUTPUT}' has shape {maps.shape}, expected {expected}."
             )
         if not np.isfinite(maps).all():
             raise RunError(f"{self.manifest.id}: output '{OUTPUT}' holds NaN or infinity.")
@@ -135,7 +141,7 @@ def decoded(maps: NDArray[np.float32], *, stride: int, at_least: float) -> Faces
     """
     row, column = np.nonzero(maps[0] >= at_least)
     scores, high, wide, down, across = maps[:5, row, column]
-    size = np.stack([np.exp(wide), np.exp(high)], axis=1) * stride  # [n, 2]
+    size = np.exp(np.stack([wide, high], axis=1).clip(max=_LONGEST)) * stride  # [n, 2]
     centre = np.stack([column + across + 0.5, row + down + 0.5], axis=1) * stride
     corner = np.maximum(centre - size / 2, 0)
     boxes = np.concatenate([corner, corner + size], axis=1)
