@@ -21,21 +21,24 @@ from msgspec.structs import replace
 
 from guardkit.artifacts import RunnerOptions
 from guardkit.decision import Decision
+from guardkit.errors import InputError
 from guardkit.image.decode import ImageInput
 from guardkit.image.editors import EditedImage, ImageEditors
 from guardkit.image.faces import FaceDetector
 from guardkit.image.measure import ImageMeasurer, MeasuredImage
 from guardkit.image.named import NamedFaces
 from guardkit.image.opening import open_face_detector, open_image_scorers
+from guardkit.image.reading import RapidReader, TextInImages
 from guardkit.image.score import ImageScorer
 from guardkit.policy.decide import decide, usable
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.runtime.base import OpenRunner, Runner
 from guardkit.runtime.clock import Clock, check_time
-from guardkit.steps import FACE_DETECTOR, PUBLIC_FIGURES, needs_faces
-from guardkit.taxonomy import Stage
+from guardkit.steps import FACE_DETECTOR, IMAGE_TEXT, PUBLIC_FIGURES, TEXT_SAFETY, needs_faces
+from guardkit.taxonomy import Stage, is_harm
 from guardkit.text.editors import EditorRun, after_edit, editors_to_run
 from guardkit.text.normalize import normalize
+from guardkit.text.opening import open_model
 from guardkit.text.public_figures import PublicFigures
 from guardkit.types import Action, Context, Region, Scores, Status
 
@@ -54,6 +57,8 @@ class ImageChecks:
         self._policy_id = policy.id
         detector = _open_detector(policy, self._stage_policy, open_runner)
         given = {**_scorers_of_faces(detector), **{scorer.name: scorer for scorer in scorers}}
+        if IMAGE_TEXT in self._stage_policy.scorers and IMAGE_TEXT not in given:
+            given[IMAGE_TEXT] = _open_reader(policy, open_runner)
         opened = open_image_scorers(policy, given, open_runner)
         self._measurer = ImageMeasurer(policy, opened)
         self._editors = ImageEditors(
@@ -197,6 +202,26 @@ def _scorers_of_faces(detector: FaceDetector | None) -> dict[str, ImageScorer]:
     if detector is None:
         return {}
     return {FACE_DETECTOR: detector, PUBLIC_FIGURES: NamedFaces(detector, _named)}
+
+
+def _open_reader(policy: Policy, open_runner: OpenRunner) -> TextInImages:
+    """The reader of text in images, with what scores it."""
+    options = policy.models.get(TEXT_SAFETY, RunnerOptions())
+    scorer = open_model(TEXT_SAFETY, options, open_runner)
+    words, longest = scorer.words(), policy.limits.max_characters
+
+    def score(texts: Sequence[str]) -> list[float]:
+        if max(map(len, texts)) > longest:
+            raise InputError(f"the image holds a text of more than {longest} characters.")
+        scored = scorer.score([normalize(text, words=words) for text in texts])
+        return [_worst_harm(one.scores) for one in scored]
+
+    return TextInImages(RapidReader(), score, (scorer.runner,))
+
+
+def _worst_harm(scores: Scores) -> float:
+    known = (score for name, score in scores.items() if score is not None and is_harm(name))
+    return max(known, default=0.0)
 
 
 def _named(prompt: str) -> float:

@@ -16,10 +16,13 @@ REWRITER_DECODER = "prompt-rewriter-decoder"
 GROUND = "ground"
 
 FACE_DETECTOR = "face-detector"
+IMAGE_TEXT = "image-text"
+TEXT_SAFETY = "text-safety"
 
 SCORERS: dict[str, str] = {
     PUBLIC_FIGURES: "scores 1 for public-figure when the text holds the name of a person known the world over; under output-image, as much as "
     "a face is seen where the prompt that the image was made of holds such a name",
+    IMAGE_TEXT: "reads what is written in an image (extra `ocr`) and scores `text`: the worst harm that text-safety sees in it",
     BLOCKLIST: "scores 1 for the topic of a list when the text holds one of its words or phrases",
     IDENTIFIERS: "scores 1 for privacy when the text holds personal data that has a form: e-mail addresses, phone and "
     "card numbers, addresses, secrets and the like; names have none",

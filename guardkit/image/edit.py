@@ -119,7 +119,8 @@ def patch(cells: NDArray[np.bool_], box: Box, size: tuple[int, int]) -> Mask:
         size: Width and height of the picture.
     """
     left, top, right, bottom = box
-    soft = max(right - left, bottom - top) // (2 * max(cells.shape))
+    rows, columns = cells.shape
+    soft = min((right - left) // columns, (bottom - top) // rows) // 2
     low = max(0, left - soft), max(0, top - soft)
     high = min(size[0], right + soft), min(size[1], bottom + soft)
     grid = Image.fromarray(cells.astype(np.uint8) * _FULL)

@@ -13,6 +13,7 @@ from guardkit.errors import DeadlineError, ImageError
 from guardkit.image.decode import ImageInput, Picture, decode
 from guardkit.image.faces import FaceDetector
 from guardkit.image.named import NamedFaces
+from guardkit.image.reading import TextInImages
 from guardkit.image.score import CropScorer, ImageScorer
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.runtime.base import Runner
@@ -21,7 +22,7 @@ from guardkit.types import Region, Scored, Scores
 
 _log = logging.getLogger(__name__)
 _OURS = CropScorer | FaceDetector | NamedFaces
-"""Scorers whose runs can be stopped, and who say how many pixels they need."""
+"""Scorers whose runs can be stopped, and who say how many pixels they need; reading text is neither."""
 
 
 @dataclass(slots=True)
@@ -75,7 +76,8 @@ class ImageMeasurer:
         self._limits = policy.limits.images
         self._scorers = scorers
         ours = [one for one in scorers.values() if isinstance(one, _OURS)]
-        runners = (runner for scorer in ours for runner in scorer.runners)
+        with_models = (one for one in scorers.values() if isinstance(one, _OURS | TextInImages))
+        runners = (runner for scorer in with_models for runner in scorer.runners)
         self.runners: tuple[Runner, ...] = tuple(dict.fromkeys(runners))
         # A scorer of somebody's own gets every pixel: nobody knows how many it needs.
         is_ours = len(ours) == len(scorers)

@@ -22,13 +22,19 @@ from guardkit.steps import (
     GROUND,
     IDENTIFIERS,
     IMAGE_EDITORS,
+    IMAGE_TEXT,
     PUBLIC_FIGURES,
     SCORERS,
+    TEXT_SAFETY,
     needs_faces,
 )
 from guardkit.taxonomy import IMAGE_STAGES, TAXONOMY, Category, Stage
 
-_OF_ONE = {IDENTIFIERS: Category.PRIVACY, PUBLIC_FIGURES: Category.PUBLIC_FIGURE}
+_OF_ONE = {
+    IDENTIFIERS: Category.PRIVACY,
+    PUBLIC_FIGURES: Category.PUBLIC_FIGURE,
+    IMAGE_TEXT: Category.TEXT,
+}
 """Scorers of one category each; their own rooms stand a floor above."""
 _READS = {True: "images", False: "text"}
 Where = tuple[Key, ...]
@@ -59,8 +65,11 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
     }
     for stage in IMAGE_STAGES:
         policy = _mapping(data.get(stage.value))
-        if needs_faces(_texts(policy.get("scorers")), [name for _, name in _editors(policy)]):
+        scorers = _texts(policy.get("scorers"))
+        if needs_faces(scorers, [name for _, name in _editors(policy)]):
             named.add(FACE_DETECTOR)
+        if IMAGE_TEXT in scorers:
+            named.add(TEXT_SAFETY)
     for name, options in _mapping(data.get("models")).items():
         yield from _check_backend(_mapping(options), ("models", name))
         if name not in named:
@@ -304,8 +313,10 @@ def _categories_of(
 
 def _sees_images(scorer: str, data: Mapping[str, Any], known: Known) -> bool:
     """Whether a scorer looks at images; it is known by now that there is such a scorer."""
-    if scorer in known.scorers or scorer in SCORERS:
+    if scorer in known.scorers:
         return scorer in known.image_scorers
+    if scorer in SCORERS:
+        return scorer == IMAGE_TEXT
     return _artifact_of(scorer, data).manifest.sees_images
 
 
