@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 TRAIN := .venv-train
 TRITON := .venv-triton
+OCR := .venv-ocr
 PYTHON311 ?= python3.11
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs policies test-train test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
+.PHONY: help demo test check docs policies test-train test-ocr test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ policies: $(VENV)/.dev  ## run every shipped policy's cases, and find rules with
 
 test-train: $(TRAIN)/.done  ## run the tests of training and export (installs torch)
 	$(TRAIN)/bin/python -m pytest tests/training guardkit/train guardkit/export
+
+test-ocr: $(OCR)/.done  ## run the tests that read text in images (installs OpenCV)
+	$(OCR)/bin/python -m pytest tests/ocr
 
 test-triton: $(TRITON)/.done  ## run the tests against a real Triton server (needs Python 3.11)
 	$(TRITON)/bin/python tests/triton/libpython.py
@@ -86,6 +90,11 @@ $(TRAIN)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(TRAIN)
 	$(TRAIN)/bin/python $(PIP_INSTALL) torch==2.13.0  # first: any other spelling pulls CUDA packages
 	$(TRAIN)/bin/python $(PIP_INSTALL) -e ".[cpu,train,export,dev]"
+	touch $@
+
+$(OCR)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OCR)
+	$(OCR)/bin/python $(PIP_INSTALL) -e ".[cpu,ocr]" pytest hypothesis onnx
 	touch $@
 
 $(TRITON)/.done: pyproject.toml constraints-triton.txt

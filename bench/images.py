@@ -7,13 +7,14 @@ spectrum of photographs, so that a JPEG has a photograph's size. Peak memory is 
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,15 @@ from guardkit import Guard, Policy
 from guardkit.artifacts import RunnerOptions
 from guardkit.bench.machine import describe_machine
 from guardkit.bench.probe import peak_memory_bytes
-from guardkit.policy.rules import ImageLimits, StagePolicy
+from guardkit.policy.rules import ImageLimits, Rule, StagePolicy, When
+from guardkit.types import Action
 
 _WARM, _REPEATS = 3, 40
 _BATCH = 8
 _POLICY = Policy("images", output_image=StagePolicy(scorers=("image-safety",)))
 _MODES = ("fast", "precise")
+_HIDING = ("every face blurred",)
+_PORTRAIT = Path("docs/pictures/portrait.jpg")
 _SIDE = math.isqrt(ImageLimits().max_pixels)
 
 
@@ -55,7 +59,13 @@ def main() -> int:
         "one image, CPU ms": [_cost(what, mode, file) for what, file in files.items() for mode in _MODES],
         f"{_BATCH} images in one call, JPEG 1024x1024, CPU ms an image": [_batch(mode, square) for mode in _MODES],
         "decoding and cropping alone, JPEG 1024x1024, CPU ms": _preparing(square),
-        "peak memory of a process, MB": [*_memory("JPEG 1024x1024", square), *_memory(f"PNG {_SIDE}x{_SIDE} with alpha", _large())],
+        "faces and editors, CPU ms": _editing(square),
+        "peak memory of a process, MB": [
+            *_memory("JPEG 1024x1024", square, _MODES),
+            *_memory(f"PNG {_SIDE}x{_SIDE} with alpha", _large(), _MODES),
+            *_memory("JPEG 1024x1024 of a face", _face(1024, "JPEG"), _HIDING),
+            *_memory(f"PNG {_SIDE}x{_SIDE} of a face", _face(_SIDE, "PNG"), _HIDING),
+        ],
     }  # fmt: skip
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(rendered(found))
@@ -87,7 +97,15 @@ def _large() -> bytes:
     return buffer.getvalue()
 
 
+def _face(side: int, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(_PORTRAIT).resize((side, side)).save(buffer, kind)
+    return buffer.getvalue()
+
+
 def _guard(mode: Any) -> Guard:
+    if mode in _HIDING:
+        return Guard.from_preset("hidden-faces")
     return Guard(replace(_POLICY, models={"image-safety": RunnerOptions(mode=mode)}))
 
 
@@ -111,10 +129,38 @@ def _preparing(file: bytes) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _times(work: Callable[[], object], *, share: int = 1) -> dict[str, str]:
+def _editing(square: bytes) -> list[dict[str, Any]]:
+    """What finding faces adds to a check, and what edits cost; a map at its worst, where no region is enough."""
+    faces = Guard.from_preset("hidden-faces")
+    rule = Rule(
+        "all", When("sexual", 0.0), Action.EDIT, "blur"
+    )  # reached by any score, so never undone
+    stage = StagePolicy(("image-safety",), ("blur",), (rule,), after_edit="allow")
+    mapped = {
+        mode: Guard(
+            replace(_POLICY, output_image=stage, models={"image-safety": RunnerOptions(mode=mode)})
+        )
+        for mode in _MODES
+    }
+    face = _face(1024, "JPEG")
+    if faces.check_output(image=face).action is not Action.EDIT:
+        raise SystemExit("bench.images: the face was not blurred")
+    return [
+        {"what": "check with face-detector, JPEG 1024x1024 without a face", **_times(lambda: faces.check_output(image=square))},
+        {"what": "the same with a face, blurred and scored again", **_times(lambda: faces.check_output(image=face))},
+        *(
+            {"what": f"blur by an occlusion map, JPEG 1024x1024, one crop, {mode}", **_times(functools.partial(guard.check_output, image=square), repeats=8)}
+            for mode, guard in mapped.items()
+        ),
+    ]  # fmt: skip
+
+
+def _times(
+    work: Callable[[], object], *, share: int = 1, repeats: int = _REPEATS
+) -> dict[str, str]:
     """CPU milliseconds of a call, divided by `share`."""
     took = []
-    for _ in range(_WARM + _REPEATS):
+    for _ in range(_WARM + repeats):
         began = time.process_time()
         work()
         took.append((time.process_time() - began) * 1000 / share)
@@ -122,7 +168,7 @@ def _times(work: Callable[[], object], *, share: int = 1) -> dict[str, str]:
     return {"p50": f"{p50:.1f}", "p95": f"{p95:.1f}", "least": f"{min(took[_WARM:]):.1f}"}
 
 
-def _memory(what: str, file: bytes) -> list[dict[str, Any]]:
+def _memory(what: str, file: bytes, modes: Sequence[str]) -> list[dict[str, Any]]:
     """In a process each, for memory that was once taken stays in the peak."""
     path = Path("bench/results/.picture")
     path.write_bytes(file)
@@ -137,7 +183,7 @@ def _memory(what: str, file: bytes) -> list[dict[str, Any]]:
                     text=True,
                 ).stdout.strip(),
             }
-            for mode in _MODES
+            for mode in modes
         ]
     finally:
         path.unlink()

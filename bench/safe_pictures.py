@@ -52,8 +52,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bench/results/safe_pictures.json"))
     parser.add_argument("--show", type=float, default=1.1, help="name files that score this much")
     arguments = parser.parse_args()
-    sources = dict(_installed()) | dict(_folder(one) for one in arguments.pictures)
-    sources = {**sources, "drawn": list(_drawn())}
+    sources = dict(installed_pictures()) | dict(folder_of(one) for one in arguments.pictures)
+    sources = {**sources, "drawn": list(drawn_pictures())}
     guards = {mode: _guard(mode) for mode in _MODES}
     scores = {
         mode: {name: _scored(guard, images, arguments.show) for name, images in sources.items()}
@@ -88,7 +88,8 @@ def _guard(mode: Any) -> Guard:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def _installed() -> Iterator[tuple[str, list[Image]]]:
+def installed_pictures() -> Iterator[tuple[str, list[Image]]]:
+    """The pictures that installed packages bring, by source."""
     for name, (module, inside) in _PACKAGES.items():
         spec = find_spec(module)
         if spec is not None and spec.submodule_search_locations:
@@ -103,7 +104,8 @@ def _faces(package: Path) -> list[Image]:
     return list(np.repeat((grey * 255).round().astype(np.uint8)[..., None], 3, axis=-1))
 
 
-def _folder(argument: str) -> tuple[str, list[Image]]:
+def folder_of(argument: str) -> tuple[str, list[Image]]:
+    """The pictures of an argument `NAME=FOLDER`, and their name."""
     name, _, folder = argument.partition("=")
     return name, _pictures_in(Path(folder))
 
@@ -120,7 +122,7 @@ def _is_picture(file: Path) -> bool:
     return is_kind and not any(word in file.name.lower() for word in _NOT_PICTURES)
 
 
-def _drawn() -> Iterator[NDArray[np.uint8]]:
+def drawn_pictures() -> Iterator[NDArray[np.uint8]]:
     """Noise, noise as photographs have it, gradients, chequers: a quarter each."""
     random = np.random.default_rng(11)
     for number in range(_DRAWN // 4):

@@ -20,7 +20,7 @@ import msgspec
 from bench.peers import PeersReport
 from bench.peers import rendered as peers_table
 from bench.tables import cascade_rows, rendered, robustness_rows
-from docs.cards import image_card, second_image_card, tagger_card
+from docs.cards import face_card, image_card, second_image_card, tagger_card
 from guardkit import errors
 from guardkit.artifacts import load_artifact
 from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
@@ -28,7 +28,7 @@ from guardkit.cli.main import build_parser
 from guardkit.policy.rules import json_schema
 from guardkit.runtime.pbtxt import model_config
 from guardkit.runtime.pbtxt import render as render_config
-from guardkit.steps import EDITORS, SCORERS
+from guardkit.steps import EDITORS, IMAGE_EDITORS, SCORERS
 from guardkit.taxonomy import TAXONOMY
 
 _ROOT = Path(__file__).parent.parent
@@ -101,14 +101,15 @@ def _configs() -> dict[str, str]:
 def _cards() -> dict[str, str]:
     """The cards that are made of a benchmark's figures."""
     artifact = load_artifact(_ROOT / "exported_models/pii-tagger")
-    first, second = (
+    first, second, faces = (
         load_artifact(_ROOT / "exported_models" / name).manifest
-        for name in ("image-safety", "image-safety-second")
+        for name in ("image-safety", "image-safety-second", "face-detector")
     )
     return {
         "exported_models/pii-tagger/CARD.md": tagger_card(artifact.manifest),
         "exported_models/image-safety/CARD.md": image_card(first, second),
         "exported_models/image-safety-second/CARD.md": second_image_card(second),
+        "exported_models/face-detector/CARD.md": face_card(faces),
     }
 
 
@@ -121,7 +122,11 @@ def _categories() -> str:
     )
     steps = "\n".join(
         f"| `{name}` | {kind} | {meaning} |"
-        for kind, table in (("scorer", SCORERS), ("editor", EDITORS))
+        for kind, table in (
+            ("scorer", SCORERS),
+            ("editor", EDITORS),
+            ("editor of images", {name: one.meaning for name, one in IMAGE_EDITORS.items()}),
+        )
         for name, meaning in table.items()
     )
     return f"""{_NOTE}
@@ -183,6 +188,12 @@ def _results() -> str:
             "Safe pictures",
             "python -m bench.safe_pictures --pictures <NAME=FOLDER of each package>",
             "safe_pictures",
+            lambda found: found,
+        ),
+        (
+            "Faces",
+            "python -m bench.faces --pictures <NAME=FOLDER of each package>",
+            "faces",
             lambda found: found,
         ),
         (
@@ -261,7 +272,7 @@ def _figures(report: BenchReport) -> str:
     return (
         f"| measured | {machine.name}, one thread, int8 |\n|---|---|\n{table}\n\n"
         f"Harm alone, by `text-safety` 0.3.0 and its fast tier; who is named (`text-to-image`) costs one more run of a model of that size, which\n"
-        f"ordinary words are spared; with it and the image models 289 MB are installed (`make test-wheel`). `make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
+        f"ordinary words are spared; with it and the image models 296 MB are installed (`make test-wheel`). `make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
     )
 
 

@@ -76,6 +76,19 @@ class ImageOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """The artifact that votes too under `models.<name>.mode: precise`; None: there is none."""
 
 
+class FaceOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """How images reach a detector of faces: whole, uint8 RGB [pictures, height, width, 3]."""
+
+    shortest: Annotated[int, Meta(ge=32, le=4096)]
+    """Pixels of the longer side of the smallest picture it sees well; a smaller one is enlarged."""
+    longest: Annotated[int, Meta(ge=32, le=4096)]
+    """Likewise of the largest; a larger one is shrunk."""
+    multiple: Annotated[int, Meta(ge=1, le=256)]
+    """Both sides of what the graph gets are multiples of it."""
+    stride: Annotated[int, Meta(ge=1, le=64)]
+    """Pixels of the picture a cell of its maps, along a side."""
+
+
 class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """How text reaches the graph."""
 
@@ -106,8 +119,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     version: str
     task: str
-    """`text-scores`, `text-tags`, `image-scores`, or `text-clears`: a fast tier, which reads another model's
-    tokens."""
+    """`text-scores`, `text-tags`, `image-scores`, `faces`, or `text-clears`: a fast tier, which reads another
+    model's tokens."""
     precision: str
     """`fp32`, `fp16` or `int8`."""
     licence: str
@@ -121,7 +134,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     text: TextOptions | None = None
     """None: it takes no text of its own."""
     image: ImageOptions | None = None
-    """None: it takes no images."""
+    """None: it takes no crops of images."""
+    faces: FaceOptions | None = None
+    """None: it detects no faces."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes it was trained and measured on; () when nobody said: it then takes any."""
     model: str = "1/model.onnx"
@@ -131,6 +146,11 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """Of a fast tier: category -> bound; it clears a text whose scores are all below theirs."""
     fitted: Fitted | None = None
     """Of a fast tier: what `clears` was chosen for."""
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether it looks at images rather than at text."""
+        return self.image is not None or self.faces is not None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, NoReturn
 
 from msgspec import Struct
 
 from guardkit.taxonomy import TAXONOMY, Stage, is_harm
-from guardkit.types import Action, Edit, Fired, Guidance, Scores, Span, Status, Tier
+from guardkit.types import Action, Edit, Fired, Guidance, Region, Scores, Span, Status, Tier
 from guardkit.vault import Vault
 
 
@@ -22,6 +23,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     """The rules that were true on the original content, strictest action first."""
     spans: tuple[Span, ...] = ()
     """What carried the scores of fired rules, in characters of the original text."""
+    regions: tuple[Region, ...] = ()
+    """Likewise for an image, and what was edited, in pixels of the original image, upright."""
     reasons: tuple[str, ...] = ()
     """One sentence a rule, a failed step or a limit."""
     text: str | None = None
@@ -81,6 +84,7 @@ class Decision(Struct, frozen=True, kw_only=True):
             "scores": dict(self.scores),
             "fired": [_fired_to_dict(fired) for fired in self.fired],
             "spans": [_span_to_dict(span) for span in self.spans],
+            "regions": [_region_to_dict(region) for region in self.regions],
             "reasons": list(self.reasons),
             "edits": [_edit_to_dict(edit, include_text=include_text) for edit in self.edits],
             "guidance": dict(self.guidance.categories) if self.guidance else None,
@@ -142,6 +146,11 @@ class Decision(Struct, frozen=True, kw_only=True):
 def _span_to_dict(span: Span) -> dict[str, Any]:
     told = {"start": span.start, "end": span.end, "category": span.category, "score": span.score, "source": span.source}  # fmt: skip
     return {**told, "kind": span.kind} if span.kind else told
+
+
+def _region_to_dict(region: Region) -> dict[str, Any]:
+    told = asdict(region)
+    return {name: value for name, value in told.items() if value != ""}
 
 
 def _fired_to_dict(fired: Fired) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`Guard`: the only conductor. Read top to bottom, it tells what happens to a text, and to an image.
+"""`Guard`: the only conductor. Read top to bottom, it tells what happens to a text.
 
 check_prompt(text)
   1 text.normalize    str -> Prompt          disguises undone, positions kept
@@ -9,10 +9,7 @@ check_prompt(text)
   4 editors           str -> str             those the fired rules name, in the policy's order
   5 1 to 3 once more                         still not allowed -> the policy's `after_edit`
 
-check_output(image=...)
-  1 image.decode      ImageInput -> Picture  limits first; what cannot be decoded is not measured
-  2 scorers           Picture -> Scores      the maximum over frames and crops
-  3 policy.decide     Scores -> Decision     pure
+check_output(image=...)  the path of an image is in `guard_images.py`
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -31,7 +28,7 @@ from msgspec.structs import replace
 
 from guardkit.decision import Decision
 from guardkit.errors import Blocked, Fault, InputError, PolicyError
-from guardkit.policy.decide import decide
+from guardkit.policy.decide import decide, usable
 from guardkit.policy.load import load_policy, load_preset
 from guardkit.policy.meaning import Known, check_meaning
 from guardkit.policy.rules import Policy, StagePolicy
@@ -55,8 +52,8 @@ from guardkit.types import Action, Context, Guidance, Scores, Span, Status
 from guardkit.vault import Vault
 
 if TYPE_CHECKING:
+    from guardkit.guard_images import ImageChecks
     from guardkit.image.decode import ImageInput
-    from guardkit.image.measure import ImageMeasurer, MeasuredImage
     from guardkit.image.score import ImageScorer
     from guardkit.runtime.gather import Gatherer, Ticket
 
@@ -130,7 +127,6 @@ class Guard:
         runners = runners_of(opened, cascade)
         self._images = _open_images(policy, image_scorers, open_runner)
         looking = self._images.runners if self._images else ()
-        self._image_models = tuple(one.info.id for one in looking)
         self._models = {tier: tuple(one.info.id for one in used) for tier, used in runners.items()}
         all_used = (*runners.values(), looking)
         self._info = tuple(dict.fromkeys(one.info for used in all_used for one in used))
@@ -167,7 +163,7 @@ class Guard:
         """A guard from a shipped policy.
 
         Shipped: `text-to-image`, `text-to-image-balanced`, `chat`, `kids`, `research`, `multilingual`, and for
-        pictures `generated-images`.
+        pictures `generated-images` and `hidden-faces`.
         """
         return cls(load_preset(name))
 
@@ -217,7 +213,8 @@ class Guard:
         Args:
             text: The text; either this or `image`.
             image: A path, the bytes of a file, a PIL image, or a uint8 array [H, W, 3].
-            prompt: What the image was made of. The verdict does not depend on it.
+            prompt: What the image was made of. The verdict does not depend on it, unless the stage has the scorer
+                `public-figures` or one of your own that reads it.
             context: The situation, as in `check_prompt`.
 
         Raises:
@@ -230,7 +227,7 @@ class Guard:
             return self._check(Stage.OUTPUT_TEXT, _typed(text), context)
         if text is not None:
             raise InputError("text and image: both are given. Expected one; call once for each.")
-        return self._check_image(image, _valid(context))
+        return self._image_checks().check(image, prompt, _valid(context), self._clock())
 
     def score_prompts(self, texts: Sequence[str]) -> list[Scores]:
         """Score prompts with the scorers of the prompt stage, without deciding anything.
@@ -257,7 +254,7 @@ class Guard:
         """
         if isinstance(images, str | bytes) or not isinstance(images, Iterable):
             raise InputError(f"images is {type(images).__name__}. Expected a list of images.")
-        return [self._measure_image(image, self._clock())[0].scores for image in images]
+        return [self._image_checks().score(image, self._clock()) for image in images]
 
     def anonymize(
         self,
@@ -493,7 +490,7 @@ class Guard:
             policy_id=self._policy_id,
             models=self._models[decision.tier],
             timings_ms=clock.end(),
-            **self._enforcement(decision, text),
+            **usable(self.policy, decision, text, name="text"),
         )
 
     def _score(self, stage_policy: StagePolicy, text: str, ahead: Prepared | None) -> Scores:
@@ -603,59 +600,12 @@ class Guard:
             lambda: self._editors.run(editors, text, spans, check.clock), name="editors"
         )
 
-    # --- what happens to an image ----------------------------------------------------------------
-
-    def _check_image(self, image: ImageInput, context: Context) -> Decision:
-        measured, timings_ms = self._measure_image(image, self._clock())
-        decision = decide(
-            self.policy,
-            Stage.OUTPUT_IMAGE,
-            measured.scores,
-            context=context,
-            failed=measured.failed,
-            late=measured.late,
-        )
-        problem = () if measured.problem is None else (f"the image: {measured.problem}",)
-        return replace(
-            decision,
-            reasons=(*problem, *decision.reasons),
-            policy_id=self._policy_id,
-            models=self._image_models,
-            timings_ms=timings_ms,
-            **self._enforcement(decision, image, name="image"),
-        )
-
-    def _measure_image(
-        self, image: ImageInput, clock: Clock
-    ) -> tuple[MeasuredImage, dict[str, float]]:
-        stage_policy = self._stage_policy(Stage.OUTPUT_IMAGE)
-        assert self._images is not None  # noqa: S101  opened: the policy has the stage
-        try:
-            measured = self._images.measure(stage_policy, image, clock)
-        finally:
-            timings_ms = clock.end()
-        return measured, timings_ms
-
     # --- either ----------------------------------------------------------------------------------
 
-    def _enforcement(
-        self, decision: Decision, original: object, *, name: str = "text"
-    ) -> dict[str, Any]:
-        """Which text or image to use; under `mode: shadow` everything passes, and the decision says so."""
-        if self.policy.mode == "shadow":
-            return {
-                "action": Action.ALLOW,
-                "shadow": decision.action,
-                name: original,
-                "edits": (),
-                "vault": None,
-            }
-        if decision.action is Action.EDIT:
-            return {}
-        is_usable = decision.action is Action.ALLOW or (
-            decision.action is Action.REGENERATE and decision.stage is Stage.PROMPT
-        )
-        return {name: original if is_usable else None}
+    def _image_checks(self) -> ImageChecks:
+        self._stage_policy(Stage.OUTPUT_IMAGE)
+        assert self._images is not None  # noqa: S101  opened: the policy has the stage
+        return self._images
 
     def _clock(self) -> Clock:
         return Clock(self._threads, self._watchdog)
@@ -711,15 +661,13 @@ def _known(
 
 def _open_images(
     policy: Policy, image_scorers: Sequence[ImageScorer], open_runner: OpenRunner
-) -> ImageMeasurer | None:
-    """What measures images; None when the policy has no stage of them, and Pillow need not be there."""
+) -> ImageChecks | None:
+    """What checks images; None when the policy has no stage of them, and Pillow need not be there."""
     if policy.output_image is None:
         return None
-    from guardkit.image.measure import ImageMeasurer  # Pillow: an optional package
-    from guardkit.image.opening import open_image_scorers
+    from guardkit.guard_images import ImageChecks  # Pillow: an optional package
 
-    given = {scorer.name: scorer for scorer in image_scorers}
-    return ImageMeasurer(policy, open_image_scorers(policy, given, open_runner))
+    return ImageChecks(policy, image_scorers, open_runner)
 
 
 def _in_language(context: Context, language: str | None) -> Context:

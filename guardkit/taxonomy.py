@@ -80,7 +80,7 @@ TAXONOMY: dict[str, CategoryRow] = {
         CategoryRow(Category.SHOCKING, "meant to disgust: bodily fluids, mutilation, obscene gestures", _TEXT, ("text-safety",)),
         CategoryRow(Category.JAILBREAK, "tries to override the instructions of the model it is sent to", _TEXT, ("text-safety",)),
         CategoryRow(Category.BIAS, "ties a group of people to animals, objects, crime or a demeaning trait", _BOTH, ("text-safety", "image-safety")),
-        CategoryRow(Category.PRIVACY, "holds personal data of a private person", _TEXT, ("pii-tagger",), is_harm=False),
+        CategoryRow(Category.PRIVACY, "holds personal data of a private person, or shows a face", _BOTH, ("pii-tagger", "face-detector"), is_harm=False),
         CategoryRow(Category.PUBLIC_FIGURE, "names or shows a recognisable public person", _BOTH, ("pii-tagger", "image-safety"), is_harm=False),
         CategoryRow(Category.GORE, "shows severe injury, blood or dead bodies", _IMAGE, ("image-safety",), openai="violence/graphic"),
         CategoryRow(Category.HATE_SYMBOL, "shows a symbol of a hateful ideology", _IMAGE, ("image-safety",)),

@@ -140,12 +140,38 @@ class Span:
     """What personal data it is, for example `EMAIL` or `PERSON`; "" for any other span."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Region:
+    """A box of an image that carried a score, in pixels of the upright image."""
+
+    left: int
+    """First column, 0-based."""
+    top: int
+    """First row."""
+    right: int
+    """One past the last column."""
+    bottom: int
+    """One past the last row."""
+    category: str
+    """Kebab-case name."""
+    score: float
+    """How sure it is that this is what it is taken for, in [0, 1]; of a region that was found by what hiding it
+    changes, the score of the image."""
+    source: str
+    """The scorer that found it."""
+    kind: str = ""
+    """`FACE`; "" for any other region."""
+    editor: str = ""
+    """What changed it; "": nothing did."""
+
+
 class Scored(Struct, frozen=True):
-    """What one scorer measured on one text."""
+    """What one scorer measured on one text, or on one image."""
 
     scores: Scores
     spans: tuple[Span, ...] = ()
     tier: Tier = Tier.FULL
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

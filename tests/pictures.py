@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 Colour = tuple[int, int, int]
+PORTRAIT = Path(__file__).parents[1] / "docs" / "pictures" / "portrait.jpg"
+"""An astronaut (NASA, public domain), 320x320; the face is that of README's picture."""
 
 
 def plain(colour: Colour = RED, *, width: int = 64, height: int = 64) -> NDArray[np.uint8]:

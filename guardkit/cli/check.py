@@ -12,7 +12,7 @@ from guardkit.decision import Decision
 from guardkit.errors import InputError
 from guardkit.guard import Guard
 from guardkit.taxonomy import Stage
-from guardkit.types import Action, Scores
+from guardkit.types import Action, Region, Scores
 
 _SHOWN_SCORES = 4
 _PRESET, _IMAGE_PRESET = "text-to-image", "generated-images"
@@ -34,6 +34,10 @@ def add(verbs: Verbs) -> None:
         default=[],
         metavar="FILE",
         help="check these images as outputs instead",
+    )
+    check.add_argument("--prompt", help="what the images were made of, for scorers that read it")
+    check.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the image here, if it was edited"
     )
     check.add_argument("--stage", choices=("prompt", "output-text"), default="prompt")
     check.add_argument(
@@ -67,24 +71,52 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 def run_check(args: argparse.Namespace) -> int:
     """Check texts or images; 1 when one is at least as strict as --fail-on."""
     policy = args.policy or (_IMAGE_PRESET if args.image else _PRESET)
+    _check_images(args)
     guard = Guard.from_file(policy_file(policy))
     failing = Action(args.fail_on)
     is_failed = False
     for text, decision in _checked(guard, args):
+        written = _written(decision, args.out)
         if args.json:
-            print_json(decision.to_dict(include_text=args.include_text))
+            told = decision.to_dict(include_text=args.include_text)
+            print_json({**told, "image": written} if args.out else told)
         else:
-            print(describe(decision, name=text if args.image else ""))
+            print(describe(decision, name=text if args.image else "", written=written))
             if args.show_diff and decision.edits:
                 print("\n".join(diff(text, decision)))
         is_failed = is_failed or decision.action >= failing
     return int(is_failed)
 
 
+def _check_images(args: argparse.Namespace) -> None:
+    """Refuse what goes with images alone, or with one of them."""
+    for option, value in (("--prompt", args.prompt), ("--out", args.out)):
+        if value is not None and not args.image:
+            raise InputError(f"{option}: goes with --image. Name one, or leave it out.")
+    if args.out is None:
+        return
+    if len(args.image) > 1:
+        raise InputError(f"--out: {len(args.image)} images for one file. Check them one by one.")
+    from guardkit.image.write import check_target  # Pillow: an optional package
+
+    check_target(args.out)
+
+
+def _written(decision: Decision, out: Path | None) -> str | None:
+    """Write what an editor made of an image; the file's name, or None: nothing was edited."""
+    if out is None or decision.action is not Action.EDIT:
+        return None
+    from guardkit.image.write import write_image  # Pillow: an optional package
+
+    write_image(decision.image, out)
+    return str(out)
+
+
 def _checked(guard: Guard, args: argparse.Namespace) -> Iterator[tuple[str, Decision]]:
     """What was asked about, a text or the name of a file, and the answer."""
     if args.image:
-        yield from ((file, guard.check_output(image=file)) for file in args.image)
+        for file in args.image:
+            yield file, guard.check_output(image=file, prompt=args.prompt)
     elif args.stage == Stage.PROMPT:
         yield from ((text, guard.check_prompt(text)) for text in _texts(args))
     else:
@@ -103,12 +135,13 @@ def run_score(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(decision: Decision, *, name: str = "") -> str:
+def describe(decision: Decision, *, name: str = "", written: str | None = None) -> str:
     """A decision in a few lines for people; holds no user text but what an edit produced.
 
     Args:
         decision: What to describe.
         name: Of the file that was checked; "" for a text.
+        written: The file that holds the edited image; None: there is none.
     """
     lines = [f"{decision.action.value:10}  {_score_line(decision.scores, _SHOWN_SCORES)}"]
     lines += [f"            {name}"] if name else []
@@ -116,12 +149,21 @@ def describe(decision: Decision, *, name: str = "") -> str:
     if decision.spans:
         spans = ", ".join(f"{s.category} [{s.start}, {s.end})" for s in decision.spans)
         lines.append(f"            spans: {spans}")
-    if decision.edits:
-        lines.append(f"            use instead: {decision.text}")
+    if decision.regions:
+        regions = ", ".join(map(_region, decision.regions))
+        lines.append(f"            regions: {regions}")
+    if decision.edits or written:
+        lines.append(f"            use instead: {written or decision.text}")
     lines.append(
         f"            {decision.timings_ms.get('total', 0):.1f} ms, status {decision.status}"
     )
     return "\n".join(lines)
+
+
+def _region(region: Region) -> str:
+    box = f"[{region.left}, {region.top}, {region.right}, {region.bottom}]"
+    what = region.kind.lower() or region.category
+    return f"{what} {region.score:.2f} {box}{f' {region.editor}' if region.editor else ''}"
 
 
 def diff(text: str, decision: Decision) -> Iterator[str]:

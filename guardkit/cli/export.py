@@ -1,4 +1,4 @@
-"""`guardkit export text-safety | text-safety-multi | image-safety | hf | onnx | tensorrt | card`."""
+"""`guardkit export text-safety | text-safety-multi | image-safety | face-detector | hf | onnx | tensorrt | card`."""
 
 from __future__ import annotations
 
@@ -84,6 +84,16 @@ def _add_image_safety(kinds: Verbs) -> None:
     images.add_argument("--out", type=Path, default=Path("exported_models"))
     images.add_argument("--version", default="0.1.0")
     images.set_defaults(run=run_image_safety)
+    faces = add_verb(
+        kinds,
+        "face-detector",
+        text="make face-detector of CenterFace, preprocessing inside, for pictures of any size",
+        example="guardkit export face-detector --source centerface.onnx",
+    )
+    faces.add_argument("--source", required=True, type=Path, help="CenterFace as ONNX")
+    faces.add_argument("--out", type=Path, default=Path("exported_models"))
+    faces.add_argument("--version", default="0.1.0")
+    faces.set_defaults(run=run_face_detector)
 
 
 def _add_hf(kinds: Verbs) -> None:
@@ -173,6 +183,15 @@ def run_image_safety(args: argparse.Namespace) -> int:
 
     for artifact in export_image_safety(args.first, args.second, args.out, version=args.version):
         print(f"wrote {artifact.path}")
+    return 0
+
+
+def run_face_detector(args: argparse.Namespace) -> int:
+    """Export the detector of faces."""
+    _prepare()
+    from guardkit.export.face_detector import export_face_detector  # onnx: an optional package
+
+    print(f"wrote {export_face_detector(args.source, args.out, version=args.version).path}")
     return 0
 
 

@@ -25,7 +25,7 @@ from guardkit.errors import InputError
 SIDE = 224
 INPUT, OUTPUT = "crops", "logits"
 # Gelu's opset; onnxruntime 1.20, the oldest we test, reads up to 21 and this IR.
-_OPSET, _IR = 20, 10
+OPSET, IR = 20, 10
 _LEVELS = 32767  # int16
 _GELU = ("Div", "Erf", "Add", "Mul", "Mul")
 
@@ -81,10 +81,10 @@ def with_preprocessing(path: Path, source: Source) -> ModelProto:
         path.stem,
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["crops", SIDE, SIDE, 3])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["crops", len(source.columns)])],
-        [*_used(graph), *_constants(source)],
+        [*used_weights(graph), *_constants(source)],
     )
-    opset = [helper.make_opsetid("", _OPSET)]
-    model = helper.make_model(ours, opset_imports=opset, ir_version=_IR)
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(ours, opset_imports=opset, ir_version=IR)
     onnx.checker.check_model(model)
     return model
 
@@ -92,7 +92,7 @@ def with_preprocessing(path: Path, source: Source) -> ModelProto:
 def _classifier(path: Path) -> GraphProto:
     """The graph of a classifier, under names that ours do not meet."""
     try:
-        model = convert_version(onnx.load(str(path)), _OPSET)
+        model = convert_version(onnx.load(str(path)), OPSET)
     except Exception as e:  # protobuf and onnx have a class for each way of not being a model
         raise InputError(f"{path}: cannot be read as ONNX ({type(e).__name__}).") from e
     last = model.graph.node[-1]
@@ -138,7 +138,7 @@ def _constants(source: Source) -> Iterator[TensorProto]:
         yield numpy_helper.from_array(np.array(others, np.int64), f"{category}/columns")
 
 
-def _used(graph: GraphProto) -> list[TensorProto]:
+def used_weights(graph: GraphProto) -> list[TensorProto]:
     """The weights that some node still reads; onnxruntime warns of others."""
     read = {name for node in graph.node for name in node.input}
     return [tensor for tensor in graph.initializer if tensor.name in read]

@@ -5,6 +5,8 @@ The card holds no picture: the crops are drawn again from arithmetic, the same o
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 import numpy as np
 from msgspec import Struct
@@ -16,6 +18,8 @@ from guardkit.runtime.base import Runner
 
 DRAWN = 12
 """Crops on a card."""
+STEP = 13
+"""Of the values of a map, on a card: prime, so that all of its channels, rows and columns are met."""
 _SQUARES = (1, 2, 7, 14, 28, 112)  # a side, of the coarsest to the finest pattern
 
 
@@ -29,6 +33,18 @@ class ImageParityCard(Struct, frozen=True, forbid_unknown_fields=True):
     """Probabilities of the source model, one row a crop, in the order of the manifest's categories."""
     tolerance: float
     """Largest absolute difference of a probability that passes."""
+    worst: float
+    """Largest difference when the card was made."""
+
+
+class FaceParityCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of the `parity.json` of a detector of faces."""
+
+    precision: str
+    maps: tuple[tuple[float, ...], ...]
+    """Every `STEP`th value of the source network's maps, one row a drawn picture; the sure ones as probabilities."""
+    tolerance: float
+    """Largest absolute difference that passes."""
     worst: float
     """Largest difference when the card was made."""
 
@@ -84,13 +100,43 @@ def worst_of(artifact: Artifact, runner: Runner, card: ImageParityCard) -> tuple
     return float(differences.max()), f"crop {crop}, {artifact.manifest.categories[column]}"
 
 
-def load_image_card(artifact: Artifact) -> ImageParityCard:
+def drawn_pictures() -> list[NDArray[np.uint8]]:
+    """Pictures for a detector of faces: upright, lying and square; uint8 [height, width, 3] each."""
+    drawn = drawn_crops(3, 96)
+    return [drawn[0][:, :64], drawn[1][:64], drawn[2]]
+
+
+def maps_of(artifact: Artifact, runner: Runner, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Run a detector of faces: f32 [15, rows, columns], the first one as probabilities, without calibration."""
+    (name,), (output,) = artifact.manifest.inputs, artifact.manifest.outputs
+    (maps,) = runner.run({name.name: picture[None]})[output.name]
+    logits, *others = maps
+    return np.stack([1 / (1 + np.exp(-logits)), *others])
+
+
+def worst_of_faces(artifact: Artifact, runner: Runner, card: FaceParityCard) -> tuple[float, str]:
+    """The largest difference of a value of the maps, and in which picture it is.
+
+    Raises:
+        ParityError: There is nothing to compare.
+    """
+    found = [maps_of(artifact, runner, picture).ravel()[::STEP] for picture in drawn_pictures()]
+    if [len(one) for one in found] != [len(one) for one in card.maps]:
+        raise ParityError(f"{artifact.path}: the card has maps of other sizes. Export it again.")
+    worst = [float(np.abs(a - b).max()) for a, b in zip(found, card.maps, strict=True)]
+    return max(worst), f"picture {int(np.argmax(worst))}"
+
+
+Card = TypeVar("Card", ImageParityCard, FaceParityCard)
+
+
+def load_image_card(artifact: Artifact, kind: type[Card]) -> Card:
     """Read the parity card of an image model.
 
     Raises:
         ManifestError: It is not one.
     """
     try:
-        return msgspec.json.decode(artifact.read(PARITY_FILE), type=ImageParityCard)
+        return msgspec.json.decode(artifact.read(PARITY_FILE), type=kind)
     except msgspec.DecodeError as e:
         raise ManifestError(f"{artifact.path / PARITY_FILE}: {e}.") from e

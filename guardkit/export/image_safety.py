@@ -103,7 +103,7 @@ def export_image_safety(
 
 
 def _export(path: Path, kind: Kind, out: Path, version: str) -> Artifact:
-    _check_file(path, kind)
+    check_file(path, kind.sha256, kind.name)
     folder = out / kind.name
     (folder / MODEL).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(with_preprocessing(path, kind.source), str(folder / MODEL))
@@ -115,15 +115,19 @@ def _export(path: Path, kind: Kind, out: Path, version: str) -> Artifact:
     return artifact
 
 
-def _check_file(path: Path, kind: Kind) -> None:
-    """Take no other weights than those whose licence and behaviour the card tells."""
+def check_file(path: Path, sha256: str, name: str) -> None:
+    """Take no other weights than those whose licence and behaviour the card of an artifact tells.
+
+    Raises:
+        InputError: It cannot be read, or is another file.
+    """
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror}).") from e
-    if found != kind.sha256:
+    if found != sha256:
         raise InputError(
-            f"{path}: SHA-256 {found[:12]}..., {kind.name} is made of {kind.sha256[:12]}... Name that file."
+            f"{path}: SHA-256 {found[:12]}..., {name} is made of {sha256[:12]}... Name that file."
         )
 
 

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from guardkit.artifacts import PARITY_FILE, Artifact, RunnerOptions
 from guardkit.errors import ManifestError, ParityError
-from guardkit.export.image_parity import load_image_card, worst_of
+from guardkit.export.image_parity import (
+    FaceParityCard,
+    ImageParityCard,
+    load_image_card,
+    worst_of,
+    worst_of_faces,
+)
 from guardkit.runtime.base import Runner, open_runner
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
@@ -66,7 +72,7 @@ class Parity:
     tolerance: float
     token_tolerance: float
     of: str = "logits"
-    """What `worst` is a difference of: `logits`, of an image model `scores`."""
+    """What `worst` is a difference of: `logits`, of an image model `scores` or `maps`."""
 
     @property
     def holds(self) -> bool:
@@ -84,8 +90,8 @@ def verify(artifact: Artifact, *, options: RunnerOptions | None = None) -> Parit
     """
     artifact.verify()
     runner = open_runner(artifact, options or RunnerOptions())
-    if artifact.manifest.image is not None:
-        parity = replay_crops(artifact, runner)
+    if artifact.manifest.sees_images:
+        parity = replay_images(artifact, runner)
     else:
         parity = replay(artifact, runner, load_card(artifact))
     if not parity.holds:
@@ -97,9 +103,13 @@ def verify(artifact: Artifact, *, options: RunnerOptions | None = None) -> Parit
     return parity
 
 
-def replay_crops(artifact: Artifact, runner: Runner) -> Parity:
-    """Run the drawn crops of an image model and compare; errors as in `worst_of`."""
-    card = load_image_card(artifact)
+def replay_images(artifact: Artifact, runner: Runner) -> Parity:
+    """Run the drawn pictures of an image model and compare; errors as in `worst_of`."""
+    if artifact.manifest.faces is not None:
+        faces = load_image_card(artifact, FaceParityCard)
+        worst, where = worst_of_faces(artifact, runner, faces)
+        return Parity(worst, where, 0.0, faces.tolerance, 0.0, of="maps")
+    card = load_image_card(artifact, ImageParityCard)
     worst, where = worst_of(artifact, runner, card)
     return Parity(worst, where, 0.0, card.tolerance, 0.0, of="scores")
 

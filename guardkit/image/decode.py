@@ -56,6 +56,21 @@ class Picture(Struct, frozen=True):
     width: int
     """Pixels of the image as it is stored; `frames` may be smaller, or turned."""
     height: int
+    prompt: str | None = None
+    """What it was made of; None: the caller did not say."""
+
+    @property
+    def scale(self) -> int:
+        """How many pixels of the whole image one of `frames` stands for, along a side: 1, 2, 4 or 8."""
+        longest: int = max(self.frames[0].shape[:2])
+        return round(max(self.width, self.height) / longest)
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height of the whole image, upright."""
+        height, width = self.frames[0].shape[:2]
+        is_turned = (width - height) * (self.width - self.height) < 0
+        return (self.height, self.width) if is_turned else (self.width, self.height)
 
 
 def decode(
@@ -103,7 +118,7 @@ def _of_array(array: NDArray[Any], limits: ImageLimits, shortest: int | None) ->
         )
     height, width = array.shape[:2]
     _check_size(width, height, limits, where="image")
-    if _factor((width, height), shortest) > 1:
+    if factor_for((width, height), shortest) > 1:
         array = np.asarray(_reduced(Image.fromarray(array), shortest))
     return Picture((array,), width, height)
 
@@ -228,11 +243,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _reduced(image: Image.Image, shortest: int | None) -> Image.Image:
     """The mean of whole blocks of pixels, as a JPEG's decoder gives it."""
-    factor = _factor(image.size, shortest)
+    factor = factor_for(image.size, shortest)
     return image if factor == 1 else image.reduce(factor)
 
 
-def _factor(size: tuple[int, int], shortest: int | None) -> int:
+def factor_for(size: tuple[int, int], shortest: int | None) -> int:
+    """By how much a picture of a width and height is reduced when its shorter side needs `shortest` pixels: 1, 2, 4 or 8."""
     if shortest is None:
         return 1
     return next((one for one in _FACTORS if min(size) // one >= shortest), 1)

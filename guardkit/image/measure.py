@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from guardkit.errors import DeadlineError, ImageError
 from guardkit.image.decode import ImageInput, Picture, decode
+from guardkit.image.faces import FaceDetector
+from guardkit.image.named import NamedFaces
+from guardkit.image.reading import TextInImages
 from guardkit.image.score import CropScorer, ImageScorer
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.runtime.base import Runner
 from guardkit.runtime.clock import Clock
-from guardkit.types import Scored, Scores
+from guardkit.types import Region, Scored, Scores
 
 _log = logging.getLogger(__name__)
+_OURS = CropScorer | FaceDetector | NamedFaces
+"""Scorers whose runs can be stopped, and who say how many pixels they need; reading text is neither."""
 
 
 @dataclass(slots=True)
@@ -24,6 +31,7 @@ class MeasuredImage:
 
     scores: Scores = field(default_factory=Scores)
     """None where no scorer of the category answered."""
+    regions: tuple[Region, ...] = ()
     failed: frozenset[str] = frozenset()
     """Categories of which a scorer failed; another one may still have scored them."""
     late: frozenset[str] = frozenset()
@@ -36,7 +44,8 @@ class MeasuredImage:
         try:
             (scored,) = answer()
             silent = [name for name in scorer.categories if name not in scored.scores]
-            self.scores = self.scores.merged(scored.scores)
+            scores, regions = self.scores.merged(scored.scores), self.regions + scored.regions
+            self.scores, self.regions = scores, regions  # both or none
             self.miss(silent)
         except DeadlineError:
             _log.warning("scorer %s ran out of time", scorer.name)
@@ -66,16 +75,23 @@ class ImageMeasurer:
         """
         self._limits = policy.limits.images
         self._scorers = scorers
-        ours = [one for one in scorers.values() if isinstance(one, CropScorer)]
-        self.runners: tuple[Runner, ...] = tuple(
-            model.runner for scorer in ours for model in scorer.models
-        )
+        ours = [one for one in scorers.values() if isinstance(one, _OURS)]
+        with_models = (one for one in scorers.values() if isinstance(one, _OURS | TextInImages))
+        runners = (runner for scorer in with_models for runner in scorer.runners)
+        self.runners: tuple[Runner, ...] = tuple(dict.fromkeys(runners))
         # A scorer of somebody's own gets every pixel: nobody knows how many it needs.
         is_ours = len(ours) == len(scorers)
-        self._shortest = max((one.side for one in ours), default=None) if is_ours else None
+        self.shortest = max((one.side for one in ours), default=None) if is_ours else None
 
-    def measure(self, stage_policy: StagePolicy, image: ImageInput, clock: Clock) -> MeasuredImage:
-        """Decode an image and run the stage's scorers on it, in order.
+    def measure(
+        self,
+        stage_policy: StagePolicy,
+        image: ImageInput,
+        clock: Clock,
+        *,
+        prompt: str | None = None,
+    ) -> MeasuredImage:
+        """Decode an image and run the stage's scorers on it, in order, with the prompt it was made of.
 
         Raises:
             InputError: The caller handed in no image at all; an image that cannot be decoded is not measured.
@@ -83,7 +99,7 @@ class ImageMeasurer:
         measured = MeasuredImage()
         scorers = [self._scorers[name] for name in stage_policy.scorers]
         try:
-            picture = clock.timed("decode", functools.partial(self._decoded, image, clock))
+            picture = self._decoded(image, prompt, clock, shortest=self.shortest)
         except (ImageError, DeadlineError) as e:
             is_late = isinstance(e, DeadlineError)
             measured.problem = None if isinstance(e, DeadlineError) else e.problem
@@ -91,17 +107,25 @@ class ImageMeasurer:
                 measured.miss(scorer.categories, is_late=is_late)
             return measured
         for scorer in scorers:
-            answer = functools.partial(_ask, scorer, picture, clock)
+            answer = functools.partial(self.ask, scorer, [picture], clock=clock)
             measured.add(scorer, functools.partial(clock.timed, scorer.name, answer))
         return measured
 
-    def _decoded(self, image: ImageInput, clock: Clock) -> Picture:
-        work = functools.partial(decode, image, self._limits, shortest=self._shortest)
-        return clock.within_limit(work, name="decode")
+    def whole(self, image: ImageInput, prompt: str | None, clock: Clock) -> Picture:
+        """Decode every pixel of an image, for an editor; errors as in `decode`, and `DeadlineError`."""
+        return self._decoded(image, prompt, clock, shortest=None)
 
+    def ask(
+        self, scorer: ImageScorer, pictures: Sequence[Picture], *, clock: Clock
+    ) -> list[Scored]:
+        """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
+        if isinstance(scorer, _OURS):
+            return scorer.score(pictures, stop=clock.stop)
+        return clock.within_limit(lambda: scorer.score(pictures), name=scorer.name)
 
-def _ask(scorer: ImageScorer, picture: Picture, clock: Clock) -> list[Scored]:
-    """Ask one scorer, in time: ours can be stopped, anybody's can only be abandoned."""
-    if isinstance(scorer, CropScorer):
-        return scorer.score([picture], stop=clock.stop)
-    return clock.within_limit(lambda: scorer.score([picture]), name=scorer.name)
+    def _decoded(
+        self, image: ImageInput, prompt: str | None, clock: Clock, *, shortest: int | None
+    ) -> Picture:
+        work = functools.partial(decode, image, self._limits, shortest=shortest)
+        late = functools.partial(clock.within_limit, work, name="decode")
+        return replace(clock.timed("decode", late), prompt=prompt)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.errors import ManifestError
+from guardkit.image.faces import FaceDetector
 from guardkit.image.score import CropModel, CropScorer, ImageScorer
 from guardkit.policy.rules import Policy
 from guardkit.runtime.base import OpenRunner
@@ -28,9 +29,32 @@ def open_image_scorers(
     return {
         name: given[name]
         if name in given
-        else open_crop_scorer(name, policy.models.get(name, RunnerOptions()), open_runner)
+        else _open_scorer(name, policy.models.get(name, RunnerOptions()), open_runner)
         for name in policy.image_scorers
     }
+
+
+def _open_scorer(name: str, options: RunnerOptions, open_runner: OpenRunner) -> ImageScorer:
+    """The scorer of an image artifact, as its manifest says what it does."""
+    path = Path(options.path) if options.path else None
+    if find_artifact(name, path=path).manifest.faces is not None:
+        return open_face_detector(name, options, open_runner)
+    return open_crop_scorer(name, options, open_runner)
+
+
+def open_face_detector(name: str, options: RunnerOptions, open_runner: OpenRunner) -> FaceDetector:
+    """A detector of faces.
+
+    Raises:
+        ArtifactError: It is missing, changed, malformed, or detects no faces.
+        BackendError: It cannot be run here.
+    """
+    artifact = find_artifact(name, path=Path(options.path) if options.path else None)
+    if options.mode == _PRECISE:
+        raise ManifestError(
+            f"models.{name}.mode: precise is for models that vote. Expected mode: fast."
+        )
+    return FaceDetector(artifact, open_runner(artifact, options))
 
 
 def open_crop_scorer(name: str, options: RunnerOptions, open_runner: OpenRunner) -> CropScorer:

@@ -42,11 +42,13 @@ def crops_of(picture: Picture, *, side: int) -> NDArray[np.uint8]:
 
 def _crops(frame: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
     image = Image.fromarray(frame)
+    return [crop_of(image, box, side=side) for box in boxes(*image.size)]
+
+
+def crop_of(image: Image.Image, box: Box, *, side: int) -> NDArray[np.uint8]:
+    """One part of an RGB image, resized: uint8 [side, side, 3]."""
     how = Image.Resampling.BILINEAR
-    resized = (
-        image.resize((side, side), how, box=box, reducing_gap=_GAP) for box in boxes(*image.size)
-    )
-    return [np.asarray(one) for one in resized]
+    return np.asarray(image.resize((side, side), how, box=box, reducing_gap=_GAP))
 
 
 def boxes(width: int, height: int) -> list[Box]:

@@ -112,6 +112,11 @@ class CropScorer:
         self.models = (first,) if second is None else (first, second)
         self.side = first.side
 
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        """What runs its models."""
+        return tuple(model.runner for model in self.models)
+
     def score(self, pictures: Sequence[Picture], *, stop: Stop | None = None) -> list[Scored]:
         """Score pictures one by one: on a CPU a run of several is no quicker; errors as in `CropModel.scores`."""
         return [self._score(picture, stop) for picture in pictures]

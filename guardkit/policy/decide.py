@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from guardkit.decision import Decision
 from guardkit.policy.rules import Policy, Rule, When
@@ -72,6 +73,28 @@ def decide(
         status=_status(scores, unmeasured),
         guidance=_guidance(fired) if action is Action.REGENERATE else None,
     )
+
+
+def usable(policy: Policy, decision: Decision, original: object, *, name: str) -> dict[str, Any]:
+    """The fields of a decision that say what to use next.
+
+    Under `mode: shadow` everything passes, and the decision says what would have been done.
+
+    Args:
+        policy: Its mode counts.
+        decision: A decision whose edited text or image, if there is one, is in place.
+        original: What was checked.
+        name: Of its field: `text` or `image`.
+    """
+    if policy.mode == "shadow":
+        passed = {name: original, "edits": (), "vault": None}
+        return {"action": Action.ALLOW, "shadow": decision.action, **passed}
+    if decision.action is Action.EDIT:
+        return {}
+    is_usable = decision.action is Action.ALLOW or (
+        decision.action is Action.REGENERATE and decision.stage is Stage.PROMPT
+    )
+    return {name: original if is_usable else None}
 
 
 def applies(when: When, context: Context, language_tier: str | None) -> bool:

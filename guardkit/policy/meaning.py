@@ -15,10 +15,26 @@ from guardkit.artifacts import Artifact, artifact_names, find_artifact
 from guardkit.errors import ArtifactError
 from guardkit.policy.shape import nearest
 from guardkit.policy.tree import Key
-from guardkit.steps import BLOCKLIST, EDITORS, GROUND, IDENTIFIERS, PUBLIC_FIGURES, SCORERS
+from guardkit.steps import (
+    BLOCKLIST,
+    EDITORS,
+    FACE_DETECTOR,
+    GROUND,
+    IDENTIFIERS,
+    IMAGE_EDITORS,
+    IMAGE_TEXT,
+    PUBLIC_FIGURES,
+    SCORERS,
+    TEXT_SAFETY,
+    needs_faces,
+)
 from guardkit.taxonomy import IMAGE_STAGES, TAXONOMY, Category, Stage
 
-_OF_ONE = {IDENTIFIERS: Category.PRIVACY, PUBLIC_FIGURES: Category.PUBLIC_FIGURE}
+_OF_ONE = {
+    IDENTIFIERS: Category.PRIVACY,
+    PUBLIC_FIGURES: Category.PUBLIC_FIGURE,
+    IMAGE_TEXT: Category.TEXT,
+}
 """Scorers of one category each; their own rooms stand a floor above."""
 _READS = {True: "images", False: "text"}
 Where = tuple[Key, ...]
@@ -47,6 +63,13 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
     named = {
         name for stage in Stage for name in _texts(_mapping(data.get(stage.value)).get("scorers"))
     }
+    for stage in IMAGE_STAGES:
+        policy = _mapping(data.get(stage.value))
+        scorers = _texts(policy.get("scorers"))
+        if needs_faces(scorers, [name for _, name in _editors(policy)]):
+            named.add(FACE_DETECTOR)
+        if IMAGE_TEXT in scorers:
+            named.add(TEXT_SAFETY)
     for name, options in _mapping(data.get("models")).items():
         yield from _check_backend(_mapping(options), ("models", name))
         if name not in named:
@@ -176,7 +199,9 @@ def _check_stage(
             continue
         try:
             scored |= dict.fromkeys(_categories_of(name, lists, data, known))
-            if (sees_images := _sees_images(name, data, known)) is not has_images:
+            sees_images = _sees_images(name, data, known)
+            reads_both = name == PUBLIC_FIGURES and name not in known.scorers
+            if sees_images is not has_images and not reads_both:
                 problem = f"'{name}' reads {_READS[sees_images]}, the stage has {_READS[has_images]}. Name another scorer."
                 yield (*path, "scorers", index), problem
         except ArtifactError as e:
@@ -187,11 +212,11 @@ def _check_stage(
             yield (*path, "scorers", index), problem
     editors = list(_editors(stage))
     for index, editor in editors:
-        allowed = set[str]() if has_images else {*EDITORS, *known.editors}
+        allowed = {*IMAGE_EDITORS} if has_images else {*EDITORS, *known.editors}
         if editor not in allowed:
             hint = nearest(editor, allowed)
-            listed = ", ".join(sorted(allowed)) or "none, for images"
-            problem = f"unknown editor '{editor}'. Known: {listed}.{hint}"
+            what = "editor of images" if has_images else "editor"
+            problem = f"unknown {what} '{editor}'. Known: {', '.join(sorted(allowed))}.{hint}"
             yield (*path, "editors", index), problem
     context = _StageNames(
         scored=None if unresolved else tuple(scored),
@@ -288,9 +313,11 @@ def _categories_of(
 
 def _sees_images(scorer: str, data: Mapping[str, Any], known: Known) -> bool:
     """Whether a scorer looks at images; it is known by now that there is such a scorer."""
-    if scorer in known.scorers or scorer in SCORERS:
+    if scorer in known.scorers:
         return scorer in known.image_scorers
-    return _artifact_of(scorer, data).manifest.image is not None
+    if scorer in SCORERS:
+        return scorer == IMAGE_TEXT
+    return _artifact_of(scorer, data).manifest.sees_images
 
 
 def _artifact_of(scorer: str, data: Mapping[str, Any]) -> Artifact:

@@ -246,9 +246,14 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     @property
     def editors(self) -> tuple[str, ...]:
         """What its stages name under `editors`, once each."""
-        entries = (entry for stage in self.stages.values() for entry in stage.editors)
-        names = (entry if isinstance(entry, str) else entry.name for entry in entries)
+        names = (name for stage in self.stages for name in self.editors_of(stage))
         return tuple(dict.fromkeys(names))
+
+    def editors_of(self, stage: Stage) -> tuple[str, ...]:
+        """What one stage names under `editors`."""
+        policy = self.stage(stage)
+        entries = policy.editors if policy else ()
+        return tuple(entry if isinstance(entry, str) else entry.name for entry in entries)
 
     @property
     def digest(self) -> str:

@@ -96,15 +96,20 @@ def open_runner(artifact: Artifact, options: RunnerOptions) -> Runner:
 
 
 _FEW = 4  # of a dimension that varies
-_FEW_CROPS = 1  # four would take a tenth of a second
+_FEW_IMAGES = 1  # four would take a tenth of a second
 
 
 def warm_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:
-    """Inputs of the smallest fuss for a first run: ones, dimensions that vary at 4, crops at 1."""
-    few = _FEW if manifest.image is None else _FEW_CROPS
+    """Inputs of the smallest fuss for a first run: ones, dimensions that vary at 4; one image, as small as it may be."""
+    few = _FEW_IMAGES if manifest.sees_images else _FEW
+    side = manifest.faces.multiple if manifest.faces else few
     return {
         spec.name: np.ones(
-            [size if isinstance(size, int) else few for size in spec.shape], spec.dtype
+            [
+                size if isinstance(size, int) else side if at else few
+                for at, size in enumerate(spec.shape)
+            ],
+            spec.dtype,
         )
         for spec in manifest.inputs
     }

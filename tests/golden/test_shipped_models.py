@@ -16,7 +16,8 @@ ROUNDING = 0.06
 
 
 @pytest.mark.parametrize(
-    "name", ["text-safety", "text-safety-multi", "image-safety", "image-safety-second"]
+    "name",
+    ["text-safety", "text-safety-multi", "image-safety", "image-safety-second", "face-detector"],
 )
 def test_a_shipped_model_holds_to_its_parity_card(name: str) -> None:
     assert verify(load_artifact(MODELS / name)).holds

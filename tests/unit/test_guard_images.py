@@ -376,7 +376,7 @@ def test_word_lists_do_not_read_images(image_models: Path) -> None:
 
 def test_no_editor_of_texts_edits_images(image_models: Path) -> None:
     stage = replace(STAGE, editors=("cut",))
-    with pytest.raises(PolicyError, match=r"unknown editor 'cut'\. Known: none, for images"):
+    with pytest.raises(PolicyError, match=r"unknown editor of images 'cut'\. Known: blur,"):
         Guard(Policy("wrong", output_image=stage))
 
 

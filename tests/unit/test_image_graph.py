@@ -1,4 +1,4 @@
-"""Somebody's classifier keeps its probabilities inside our graph."""
+"""Somebody's model keeps its outputs inside our graph."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from guardkit.errors import InputError
+from guardkit.export import face_graph
 from guardkit.export.image_graph import SIDE, Source, with_preprocessing
-from guardkit.export.image_parity import drawn_crops
+from guardkit.export.image_parity import drawn_crops, drawn_pictures
 
 MEANS = (104.0, 117.0, 123.0)
 PLAIN = Source({"sexual": 1, "gore": 0}, classes=3)
@@ -112,3 +113,56 @@ def test_drawn_crops_are_the_same_everywhere() -> None:
     # By hand: crop 0 is one square, whose colour is the hash of (channel + 0) over the gradient's start, 0.
     expected = [(channel * 2654435761 >> 16 & 0xFF) * 3 // 4 for channel in range(3)]
     assert drawn_crops(1, 8)[0, 0, 0].tolist() == expected
+
+
+def detector(path: Path) -> Path:
+    """What CenterFace's file looks like: fixed sides, weights listed as inputs, a sigmoid over the first map, opset 9."""
+    random = np.random.default_rng(9)
+    channels = {"536": 1, "538": 2, "539": 2, "540": 10}
+    weights = {
+        f"w{name}": random.normal(0, 0.002, (count, 3, 4, 4)).astype(np.float32)
+        for name, count in channels.items()
+    }
+    nodes = [
+        helper.make_node("Conv", ["input.1", f"w{name}"], [name], strides=[4, 4])
+        for name in channels
+    ]
+    nodes.append(helper.make_node("Sigmoid", ["536"], ["537"]))
+    outputs = {"537": 1, "538": 2, "539": 2, "540": 10}
+    graph = helper.make_graph(
+        nodes,
+        "d",
+        [
+            helper.make_tensor_value_info("input.1", TensorProto.FLOAT, [10, 3, 32, 32]),
+            *(
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, one.shape)
+                for name, one in weights.items()
+            ),
+        ],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [10, count, 8, 8])
+            for name, count in outputs.items()
+        ],
+        [numpy_helper.from_array(one, name) for name, one in weights.items()],
+    )
+    opset = [helper.make_opsetid("", 9)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=4), str(path))
+    return path
+
+
+def test_a_face_detector_keeps_its_maps_at_any_size(tmp_path: Path) -> None:
+    path = detector(tmp_path / "d.onnx")
+    ours = face_graph.with_preprocessing(path).SerializeToString()
+    for picture in drawn_pictures():
+        expected = face_graph.source_maps(path, picture)
+        (maps,) = run(ours, "pixels", picture[None])
+        maps[0] = 1 / (1 + np.exp(-maps[0]))
+        assert maps == pytest.approx(expected, abs=1e-4)
+        assert 0.01 < expected[0].min() < expected[0].max() < 0.99  # neither end hides a difference
+
+
+def test_the_maps_of_a_face_detector_are_one_output(tmp_path: Path) -> None:
+    model = face_graph.with_preprocessing(detector(tmp_path / "d.onnx"))
+    assert [one.name for one in model.graph.input] == ["pixels"]
+    assert [one.name for one in model.graph.output] == ["maps"]
+    assert "Sigmoid" not in {node.op_type for node in model.graph.node}

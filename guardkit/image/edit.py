@@ -1,0 +1,140 @@
+"""Blur, pixelate or fill what a mask covers; every pixel outside it keeps its bytes.
+
+Masks have soft edges, which lie outside what is to be hidden: that itself is covered wholly.
+
+How much these hide: a blur or a mosaic this strong leaves no features to people, yet networks that were trained on mosaics can tell
+some of a closed group of faces apart (McPherson et al., arXiv 1609.00408). `fill` leaves one colour, and nothing to tell from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from guardkit.image.decode import Pixels
+from guardkit.image.prepare import Box
+
+Change = Callable[[Image.Image], Image.Image]
+"""What is done to the part of a picture under a mask."""
+_BLUR = 0.2  # standard deviation, of the longer side of what is blurred; chosen: no face of 100 is found again (bench/RESULTS.md)
+_BLOCKS = 6  # along the longer side of what is pixelated; chosen: likewise
+_WHOLE = 1.3  # times the half-axes of a box: an oval that large is covered wholly ...
+_SOFT = 1.7  # ... and one that large is where the mask ends
+_FULL = 255
+
+
+class Mask(Struct, frozen=True):
+    """What part of a picture changes."""
+
+    left: int
+    """Where `alpha` lies in the picture; all of it is within."""
+    top: int
+    alpha: NDArray[np.uint8]
+    """uint8 [h, w], not empty: 0 stays as it is, 255 is changed wholly."""
+
+    @property
+    def box(self) -> Box:
+        """Left, top, right and bottom, half-open."""
+        height, width = self.alpha.shape
+        return self.left, self.top, self.left + width, self.top + height
+
+
+def changed(pixels: Pixels, mask: Mask, change: Change) -> Pixels:
+    """A picture with what the mask covers changed.
+
+    Args:
+        pixels: uint8 RGB [H, W, 3]; stays as it is.
+        mask: Within the picture.
+        change: One of `CHANGES`.
+
+    >>> white = np.full((8, 8, 3), 255, np.uint8)
+    >>> int(changed(white, Mask(2, 2, np.full((3, 3), 255, np.uint8)), filled).min())
+    255
+    """
+    left, top, right, bottom = mask.box
+    part = Image.fromarray(pixels[top:bottom, left:right])
+    mixed = Image.composite(change(part), part, Image.fromarray(mask.alpha))
+    result = pixels.copy()
+    result[top:bottom, left:right] = np.asarray(mixed)
+    return result
+
+
+# --- what is done ---------------------------------------------------------------------------------
+
+
+def blurred(part: Image.Image) -> Image.Image:
+    """All but a wash of colours is gone."""
+    return part.filter(ImageFilter.GaussianBlur(_BLUR * max(part.size)))
+
+
+def pixelated(part: Image.Image) -> Image.Image:
+    """A few blocks of their mean colours; doing it twice changes nothing more."""
+    block = -(-max(part.size) // _BLOCKS)
+    small = part.reduce(block)
+    large = small.resize((small.width * block, small.height * block), Image.Resampling.NEAREST)
+    return large.crop((0, 0, *part.size))
+
+
+def filled(part: Image.Image) -> Image.Image:
+    """One colour, the mean of all."""
+    mean = np.asarray(part).reshape(-1, 3).mean(axis=0).round().astype(int).tolist()
+    return Image.new("RGB", part.size, tuple(mean))
+
+
+CHANGES: dict[str, Change] = {"blur": blurred, "pixelate": pixelated, "fill": filled}
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+
+def oval(box: Box, size: tuple[int, int]) -> Mask:
+    """A mask around a face.
+
+    Args:
+        box: Left, top, right, bottom in pixels, at least one of each, within the picture.
+        size: Width and height of the picture.
+
+    """
+    left, top, right, bottom = box
+    middle = np.array([left + right, top + bottom]) / 2
+    axes = np.array([right - left, bottom - top]) / 2
+    low = np.floor(middle - _SOFT * axes).clip(0, size).astype(int)
+    high = np.ceil(middle + _SOFT * axes).clip(0, size).astype(int)
+    across, down = (np.arange(a, b) + 0.5 for a, b in zip(low, high, strict=True))
+    reach = np.hypot((across - middle[0]) / axes[0], ((down - middle[1]) / axes[1])[:, None])
+    share = ((_SOFT - reach) / (_SOFT - _WHOLE)).clip(0, 1)
+    return _trimmed(int(low[0]), int(low[1]), (share * _FULL).round().astype(np.uint8))
+
+
+def patch(cells: NDArray[np.bool_], box: Box, size: tuple[int, int]) -> Mask:
+    """A mask of some cells of a grid over a box.
+
+    Args:
+        cells: bool [rows, columns], what is covered wholly; one at least.
+        box: Left, top, right, bottom of the grid, in pixels, within the picture; a pixel a cell at least.
+        size: Width and height of the picture.
+    """
+    left, top, right, bottom = box
+    rows, columns = cells.shape
+    soft = min((right - left) // columns, (bottom - top) // rows) // 2
+    low = max(0, left - soft), max(0, top - soft)
+    high = min(size[0], right + soft), min(size[1], bottom + soft)
+    grid = Image.fromarray(cells.astype(np.uint8) * _FULL)
+    covered = Image.new("L", (high[0] - low[0], high[1] - low[1]), 0)
+    grid = grid.resize((right - left, bottom - top), Image.Resampling.NEAREST)
+    covered.paste(grid, (left - low[0], top - low[1]))
+    faded = np.asarray(covered.filter(ImageFilter.BoxBlur(soft))).astype(np.uint16)
+    # A faded straight edge has a half where it was: twice that is whole up to there, and fades beyond.
+    alpha = np.maximum(np.asarray(covered), np.minimum(2 * faded, _FULL).astype(np.uint8))
+    return _trimmed(*low, alpha)
+
+
+def _trimmed(left: int, top: int, alpha: NDArray[np.uint8]) -> Mask:
+    """The mask without rows and columns at its edges that change nothing."""
+    rows, columns = (np.flatnonzero(alpha.max(axis=axis)) for axis in (1, 0))
+    part = alpha[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Mask(left + int(columns[0]), top + int(rows[0]), np.ascontiguousarray(part))

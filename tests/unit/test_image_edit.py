@@ -1,0 +1,84 @@
+"""Masks cover what they should, and changes stay inside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from guardkit.image.edit import CHANGES, Mask, blurred, changed, filled, oval, patch, pixelated
+from tests.pictures import BLUE, RED, halves, plain
+
+
+def covered(mask: Mask, *, width: int, height: int) -> np.ndarray:
+    """The mask as a whole picture of alphas."""
+    whole = np.zeros((height, width), np.uint8)
+    left, top, right, bottom = mask.box
+    whole[top:bottom, left:right] = mask.alpha
+    return whole
+
+
+def test_an_oval_covers_the_face_and_ends_around_it() -> None:
+    alpha = covered(oval((40, 30, 60, 50), (100, 100)), width=100, height=100)
+    assert alpha[40, 40:60].min() == 255  # across the middle of the box
+    assert alpha[30:50, 50].min() == 255
+    # Radii of a circle around (50, 40): whole to 13, nothing from 17.
+    assert alpha[40, 62] == 255
+    assert 0 < alpha[40, 64] < 255
+    assert alpha[40, 67] == 0
+
+
+def test_an_oval_is_cut_at_the_edge_of_the_picture() -> None:
+    mask = oval((0, 0, 20, 20), (50, 25))
+    assert mask.box == (0, 0, 27, 25)  # 10 + 17
+    assert mask.alpha[0, 10] == 255
+
+
+def test_a_patch_covers_its_cells_and_fades_over_half_a_cell() -> None:
+    cells = np.zeros((4, 4), np.bool_)
+    cells[1, 2] = True
+    alpha = covered(patch(cells, (0, 0, 40, 40), (40, 40)), width=40, height=40)
+    assert alpha[10:20, 20:30].min() == 255  # to its corners
+    assert (alpha[15, 15:20] < 255).all()
+    assert (alpha[15, 16:20] > 0).all()
+    assert alpha[15, :15].max() == 0
+    assert alpha[:, 36:].max() == 0
+
+
+def test_a_patch_may_lie_anywhere_in_a_picture() -> None:
+    box = (30, 10, 50, 20)
+    alpha = covered(patch(np.ones((1, 1), np.bool_), box, (60, 40)), width=60, height=40)
+    assert alpha[10:20, 30:50].min() == 255
+    assert 0 < alpha[15, 27] < 255
+    assert alpha[15, 24] == 0  # half of the shorter side is 5
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_covered_changes_and_nothing_else(name: str) -> None:
+    picture = np.random.default_rng(4).integers(0, 256, (40, 60, 3), np.uint8)
+    before = picture.copy()
+    mask = oval((20, 10, 40, 30), (60, 40))
+    result = changed(picture, mask, CHANGES[name])
+    alpha = covered(mask, width=60, height=40)
+    assert np.array_equal(picture, before)
+    assert np.array_equal(result[alpha == 0], picture[alpha == 0])
+    assert (result[alpha == 255] != picture[alpha == 255]).any(axis=-1).mean() > 0.9
+
+
+def test_a_fill_is_the_mean_colour() -> None:
+    part = Image.fromarray(halves(RED, BLUE, width=8, height=8))
+    assert np.array_equal(np.asarray(filled(part)), plain((128, 0, 128), width=8, height=8))
+
+
+def test_pixels_become_blocks_of_their_mean() -> None:
+    part = np.zeros((12, 12, 3), np.uint8)  # blocks of 2x2
+    part[0, 0] = 200
+    result = np.asarray(pixelated(Image.fromarray(part)))
+    assert result[:2, :2].tolist() == [[[50] * 3] * 2] * 2
+    assert result[2:].max() == result[:, 2:].max() == 0
+
+
+def test_a_blur_leaves_no_edge() -> None:
+    part = Image.fromarray(halves((0, 0, 0), (255, 255, 255), width=100, height=100))
+    steps = np.abs(np.diff(np.asarray(blurred(part)).astype(int), axis=1))
+    assert steps.max() <= 6  # 255 / (20 * sqrt(2 pi)) = 5.1 where it is steepest
