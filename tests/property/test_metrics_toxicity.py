@@ -101,9 +101,6 @@ def test_wintore_is_at_most_the_wasserstein_distance_and_equals_it_under_dominan
     sorted_x, sorted_y = np.sort(np.repeat(x, k)), np.sort(np.ravel(y))
     distance = float(np.abs(sorted_x - sorted_y).mean())
     assert wintore(x, y, M=count) <= distance + 2 / (count + 1)
-    lower = [
-        [one * inside for one in [x[i]] * k]
-        for i, inside in enumerate(y[i][0] for i in range(len(x)))
-    ]
+    lower = [[one * row[0]] * k for one, row in zip(x, y, strict=True)]
     dominated = float(np.abs(np.sort(np.repeat(x, k)) - np.sort(np.ravel(lower))).mean())
     assert wintore(x, lower, M=count) == pytest.approx(dominated, abs=2 / (count + 1))
