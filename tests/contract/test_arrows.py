@@ -25,7 +25,7 @@ FLOORS = {
         "metrics",
     ),
     2: ("policy", "runtime"),
-    3: ("text", "image", "steer"),
+    3: ("text", "image", "steer", "loop"),
     4: ("guard", "train", "export"),
     5: ("bench", "evaluate", "serve", "integrations"),
     6: ("cli",),  # the commands: one of them runs each room of floor 5
