@@ -21,7 +21,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +34,7 @@ from guardkit.errors import Blocked, Fault, InputError, PolicyError
 from guardkit.loop.budget import Budget
 from guardkit.loop.generator import Generator
 from guardkit.loop.run import Plan, run_all
+from guardkit.loop.stream import HOLD, PATIENCE, AsyncStream, Stream
 from guardkit.policy.decide import decide
 from guardkit.policy.load import load_policy, load_preset
 from guardkit.policy.meaning import Known, check_meaning
@@ -410,6 +411,32 @@ class Guard:
         generator = Generator(generate, is_batch=True, may_await=False)
         return run_all(self, generator, _listed(prompts), plan, self._generators)
 
+    def stream(
+        self,
+        tokens: Iterable[str],
+        *,
+        context: Context | None = None,
+        hold: int = HOLD,
+        patience: int = PATIENCE,
+    ) -> Stream:
+        """Check a text while it is written; what comes out was checked, whatever the chunking.
+
+        Args:
+            tokens: The text in pieces of any size.
+            context: The situation, as in `check_prompt`.
+            hold: Characters between two checks, at least; text comes out one to two of these distances late.
+            patience: Checks in a row that may say no before the text is ended. Nothing comes out meanwhile; a check
+                of more of the text may take the no back. 0 ends it at once.
+
+        Returns:
+            An iterator of pieces of text. When it is exhausted, its `end` holds the last event, a `StreamEnd` with the
+            decision; `events()` has that event at its end instead. What `tokens` raises, the iterator raises.
+
+        Raises:
+            InputError: The policy has no stage `output-text`, or, while iterating, a token is no str.
+        """
+        return Stream(self, tokens, context=_valid(context), hold=hold, patience=patience)
+
     def info(self) -> tuple[RunnerInfo, ...]:
         """Every model: name, version, digest, backend, provider really in use, precision."""
         return self._info
@@ -445,6 +472,17 @@ class Guard:
         plan = Plan(_valid(context), budget, seed)
         generator = Generator(generate, is_batch=True, may_await=True)
         return await arun_all(self, generator, _listed(prompts), plan, self._generators)
+
+    def astream(
+        self,
+        tokens: AsyncIterable[str] | Iterable[str],
+        *,
+        context: Context | None = None,
+        hold: int = HOLD,
+        patience: int = PATIENCE,
+    ) -> AsyncStream:
+        """`stream` without blocking the event loop; `tokens` may be asynchronous."""
+        return AsyncStream(self, tokens, context=_valid(context), hold=hold, patience=patience)
 
     async def acheck_prompt(self, text: str, context: Context | None = None) -> Decision:
         """`check_prompt` without blocking the event loop; concurrent calls share runs of the model.
