@@ -389,6 +389,10 @@ class Guard:
 
         Raises:
             InputError: `prompt` is not a str, `generate` cannot be called with it, or the policy has no output stage.
+
+        >>> result = Guard.from_preset("chat").run(lambda prompt: "Take a coat.", "How is the weather?")
+        >>> result.output, len(result.attempts)
+        ('Take a coat.', 1)
         """
         plan = Plan(_valid(context), budget, seed)
         generator = Generator(generate, is_batch=False, may_await=False)
@@ -434,6 +438,10 @@ class Guard:
 
         Raises:
             InputError: The policy has no stage `output-text`, or, while iterating, a token is no str.
+
+        >>> stream = Guard.from_preset("chat").stream(["Take ", "a co", "at."])
+        >>> "".join(stream), stream.end.decision.action
+        ('Take a coat.', <Action.ALLOW: 'allow'>)
         """
         return Stream(self, tokens, context=_valid(context), hold=hold, patience=patience)
 

@@ -10,7 +10,8 @@ alone, never on how it is chunked. Every check is that of `check_output`, of all
 
 What a check gave (the text, or what the editors made of it) comes out when the next one agrees, that is, gives it
 as its own beginning: an edit across a cut is waited for. So what is out at any moment is a text that the guard itself
-allowed, and nothing shorter than `hold` is out before all of it was seen.
+allowed, and nothing shorter than `hold` is out before all of it was seen. A model reads the whole prefix each time, so
+that no window of its has to be waited for.
 
 A check that says no ends the text only when the next ones say so too (`patience`): a model may take half a sentence
 amiss that it finds harmless as a whole. Nothing comes out meanwhile.
@@ -106,6 +107,10 @@ class Stream(Iterator[str]):
         hold: int,
         patience: int,
     ) -> None:
+        if not isinstance(tokens, Iterable):
+            hint = "; use astream" if isinstance(tokens, AsyncIterable) else ""
+            kind = type(tokens).__name__
+            raise InputError(f"tokens is {kind}. Expected an iterable of str{hint}.")
         self._tokens = tokens
         self._guard = guard
         self._context = context
@@ -159,6 +164,9 @@ class AsyncStream(AsyncIterator[str]):
         hold: int,
         patience: int,
     ) -> None:
+        if not isinstance(tokens, Iterable | AsyncIterable):
+            kind = type(tokens).__name__
+            raise InputError(f"tokens is {kind}. Expected an iterable of str.")
         self._tokens = tokens
         self._guard = guard
         self._context = context

@@ -342,5 +342,15 @@ def test_what_cannot_be_streamed_is_refused(guard: Guard) -> None:
         guard.stream([], hold=0)
     with pytest.raises(InputError, match="patience -1"):
         guard.stream([], patience=-1)
+    with pytest.raises(InputError, match=r"tokens is NoneType\. Expected an iterable"):
+        guard.stream(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"tokens is NoneType\. Expected an iterable"):
+        guard.astream(None)  # type: ignore[arg-type]
+
+    async def later() -> AsyncIterator[str]:
+        yield "a"
+
+    with pytest.raises(InputError, match="use astream"):
+        guard.stream(later())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="context is str"):
         guard.stream([], context="adult")  # type: ignore[arg-type]
