@@ -196,7 +196,8 @@ class Attempt:
 
     decision: Decision
     guidance: Guidance | None = None
-    """What the generator was told; None the first time, unless the prompt itself asked for it."""
+    """What the generator was told. None the first time, unless the prompt itself asked for it, and where a
+    generator takes no guidance and there is none to put into its prompt."""
     took_ms: float = 0.0
     """Wall time of the call, in milliseconds; that of the check is in its decision."""
     problem: str | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 from guardkit.decision import Decision
 from guardkit.errors import DeadlineError, InputError
-from guardkit.loop.generator import NAME, Answer, Ask, Generator, failed, told
+from guardkit.loop.generator import NAME, Answer, Ask, Generator, failed
 from guardkit.loop.run import Checks, Course, Plan, Rounds, no_image
 from guardkit.runtime.deadline import DeadlineRunner
 from guardkit.types import RunResult
@@ -52,10 +52,10 @@ async def ask(
         task.cancel()
     if not is_done:
         late = DeadlineError(f"{NAME}: no answer within {(timeout_s or 0) * 1000:.0f} ms.")
-        return told(failed(late), asks, started)
+        return generator.told(failed(late), asks, started)
     if (error := _error_of(task)) is not None:
-        return told(failed(error), asks, started)
-    return told(generator.answers(task.result(), len(asks)), asks, started)
+        return generator.told(failed(error), asks, started)
+    return generator.told(generator.answers(task.result(), len(asks)), asks, started)
 
 
 async def _called(generator: Generator, asks: Sequence[Ask], threads: DeadlineRunner) -> Any:

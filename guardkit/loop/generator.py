@@ -39,6 +39,8 @@ class Answer:
     """What the generator raised. Its message may hold content: it is for whoever runs the generator."""
     is_late: bool = False
     took_ms: float = 0.0
+    guidance: Guidance | None = None
+    """What the generator was told, itself or in its prompt; None where it could not be."""
 
 
 class Generator:
@@ -68,8 +70,7 @@ class Generator:
             raise InputError("generate is a coroutine function. Use arun, or arun_batch.")
         self._generate = generate
         self._is_batch = is_batch
-        self.takes_guidance = _takes_guidance(generate)
-        """Whether it has a parameter `guidance`."""
+        self._takes_guidance = _takes_guidance(generate)
 
     def ask(
         self, asks: Sequence[Ask], threads: DeadlineRunner, *, timeout_s: float | None
@@ -80,24 +81,28 @@ class Generator:
         try:
             value = call() if timeout_s is None else threads.call(call, timeout_s=timeout_s, name=NAME)  # fmt: skip
         except Exception as e:  # noqa: BLE001  a failure boundary: a generator is anybody's code
-            return told(failed(e), asks, started)
-        return told(self.answers(value, len(asks)), asks, started)
+            return self.told(failed(e), asks, started)
+        return self.told(self.answers(value, len(asks)), asks, started)
 
     def call(self, asks: Sequence[Ask]) -> Callable[[], Any]:
         """The call, to be made in the caller's context, on whatever thread."""
         prompts: Any = [self._prompt_of(ask) for ask in asks]
-        told: Any = [ask.guidance for ask in asks]
+        guidance: Any = [ask.guidance for ask in asks]
         if not self._is_batch:
-            (prompts,), (told,) = prompts, told
-        arguments = {"guidance": told} if self.takes_guidance else {}
+            (prompts,), (guidance,) = prompts, guidance
+        arguments = {"guidance": guidance} if self._takes_guidance else {}
         return functools.partial(
             contextvars.copy_context().run, self._generate, prompts, **arguments
         )
 
     def _prompt_of(self, ask: Ask) -> str:
-        if self.takes_guidance or ask.guidance is None:
+        if self._takes_guidance or ask.guidance is None:
             return ask.prompt
         return ask.guidance.revised_prompt or ask.prompt
+
+    def _told(self, ask: Ask) -> Guidance | None:
+        is_told = self._takes_guidance or self._prompt_of(ask) != ask.prompt
+        return ask.guidance if is_told else None
 
     def answers(self, value: Any, count: int) -> list[Answer]:
         """What a call gave, as an answer for each that was asked."""
@@ -108,6 +113,15 @@ class Generator:
         if len(value) != count:
             return [_problem(f"gave {len(value)} outputs for {count} prompts")] * count
         return [_answer(one) for one in value]
+
+    def told(self, answers: list[Answer], asks: Sequence[Ask], started: float) -> list[Answer]:
+        """An answer each, with the time the call took, and what it was told."""
+        took_ms = round((time.perf_counter() - started) * 1000, 3)
+        each = answers if len(answers) == len(asks) else answers * len(asks)
+        return [
+            replace(one, took_ms=took_ms, guidance=self._told(ask))
+            for one, ask in zip(each, asks, strict=True)
+        ]
 
 
 def without_output(answer: Answer, what: str) -> Answer:
@@ -124,8 +138,9 @@ def _takes_guidance(generate: Callable[..., Any]) -> bool:
     try:
         signature.bind("", **({"guidance": None} if takes else {}))
     except TypeError as e:
+        names = ", ".join(signature.parameters)  # no defaults: one may be a secret
         raise InputError(
-            f"generate{signature} cannot be called with a prompt alone. Expected (prompt) or "
+            f"generate({names}) cannot be called with a prompt alone. Expected (prompt) or "
             "(prompt, guidance); use functools.partial for the rest."
         ) from e
     return takes
@@ -144,22 +159,15 @@ def _answer(value: Any) -> Answer:
 
 def failed(error: Exception) -> list[Answer]:
     """One answer that stands for all that were asked."""
-    is_late = isinstance(error, DeadlineError)
     _log.warning("the generator failed: %s", type(error).__name__)
-    if is_late:
-        return [Answer(problem=str(error).rstrip("."), error=error, is_late=True)]
-    return [_problem(f"raised {type(error).__name__}", error)]
+    is_late, words = isinstance(error, DeadlineError), str(error)
+    if is_late and words.startswith(NAME):  # ours; the words of any other error may hold content
+        return [Answer(problem=words.rstrip("."), error=error, is_late=True)]
+    return [replace(_problem(f"raised {type(error).__name__}", error), is_late=is_late)]
 
 
 def _problem(what: str, error: Exception | None = None) -> Answer:
     return Answer(problem=f"{NAME} {what}", error=error)
-
-
-def told(answers: list[Answer], asks: Sequence[Ask], started: float) -> list[Answer]:
-    """An answer each, with the time the call took."""
-    took_ms = round((time.perf_counter() - started) * 1000, 3)
-    each = answers if len(answers) == len(asks) else answers * len(asks)
-    return [replace(one, took_ms=took_ms) for one in each]
 
 
 def _kind(value: object) -> str:

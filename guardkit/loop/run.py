@@ -223,7 +223,7 @@ class Course:
     def take(self, answer: Answer, decision: Decision) -> None:
         """Record an attempt, and decide how it goes on."""
         self._attempts.append(
-            Attempt(decision, self._guidance, answer.took_ms, answer.problem, answer.error)
+            Attempt(decision, answer.guidance, answer.took_ms, answer.problem, answer.error)
         )
         self._decision = decision
         if decision.action is not Action.REGENERATE:
@@ -231,7 +231,9 @@ class Course:
             if decision.action is not Action.BLOCK:
                 self._output = decision.text if isinstance(answer.output, str) else decision.image
         elif len(self._attempts) > self._allowed:
-            self.stop(f"regenerated {self._allowed} times, which is all")
+            untold = self._guidance is not None and answer.guidance is None
+            blind = ", without guidance, for the generator takes none" if untold else ""
+            self.stop(f"regenerated {self._allowed} times, which is all{blind}")
         else:
             self._guide(decision)
 

@@ -44,13 +44,11 @@ PATIENCE = 2
 # A letter and a gap of up to five (text/normalize.py): how far the entry of a list may be spread.
 _DISGUISED = 6
 _SPACE = re.compile(r"\s")
-_MOST_EMPTY = (
-    10_000  # chunks in a row; chosen: a source that gives nothing for so long gives nothing
-)
-_HIGH, _LOW = (
-    ("\ud800", "\udbff"),
-    ("\udc00", "\udfff"),
-)  # halves of a character, from languages of UTF-16
+# Chunks in a row; chosen: a source that gives nothing for so long gives nothing.
+_MOST_EMPTY = 10_000
+# Halves of a character, the first and the second: what languages of UTF-16 may cut it into.
+_HIGH = ("\ud800", "\udbff")
+_LOW = ("\udc00", "\udfff")
 
 
 class ChecksText(Protocol):

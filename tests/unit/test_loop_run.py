@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from guardkit import Guard, Guidance, Policy
-from guardkit.errors import InputError
+from guardkit.errors import DeadlineError, InputError
 from guardkit.loop import Budget
 from guardkit.policy.rules import Limits, StagePolicy
 from guardkit.text.normalize import Prompt
@@ -304,6 +304,11 @@ def test_an_unusable_output_is_the_policys_on_failure(
     assert SECRET not in caplog.text + repr(result)
 
 
+def test_the_words_of_an_error_of_the_generators_own_are_not_repeated(run: Run) -> None:
+    result = run(guard_of(), Scripted(DeadlineError(SECRET)), "draw a boat")
+    assert result.attempts[0].problem == "the generator raised DeadlineError"
+
+
 def test_on_failure_may_have_it_generated_again(run: Run) -> None:
     guard = guard_of(replace(POLICY, on_failure="regenerate"))
     result = run(guard, Scripted(ValueError(), None, "a boat"), "draw a boat")
@@ -501,6 +506,11 @@ def test_images_are_driven_alike(tmp_path: Any, monkeypatch: pytest.MonkeyPatch)
     result = guard.run(generate, "draw a boat")
     assert result.output is not None
     assert result.output.shape == (64, 64, 3)
+    blind = guard.run(lambda _: plain(RED), "draw a boat")
+    assert blind.attempts[1].guidance is None  # nothing told it
+    assert blind.decision.reasons[-1].endswith(
+        "without guidance, for the generator takes none: block"
+    )
     told = generate.asked[1][1]
     assert told is not None
     assert told.negative_prompt == "nudity, sexual content"
@@ -531,6 +541,13 @@ def test_what_cannot_be_run_is_refused() -> None:
     ):
         with pytest.raises(InputError, match=message):
             guard.run(generate, "a boat")  # type: ignore[arg-type]
+
+    def secretive(prompt: str, size: int, key: str = SECRET) -> str:
+        raise AssertionError
+
+    with pytest.raises(InputError, match=r"generate\(prompt, size, key\) cannot") as caught:
+        guard.run(secretive, "a boat")
+    assert SECRET not in str(caught.value)
     with pytest.raises(InputError, match="prompt is bytes"):
         guard.run(str.upper, b"a boat")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no output stage"):
