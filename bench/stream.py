@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 from bench.tables import rendered
 from guardkit import Guard
 from guardkit.artifacts import Artifact, RunnerOptions, find_artifact
-from guardkit.loop.stream import HOLD
+from guardkit.loop.held import HOLD
 from guardkit.policy.load import load_preset
 from guardkit.runtime.base import Arrays, Runner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Stop

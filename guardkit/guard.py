@@ -33,8 +33,9 @@ from guardkit.decision import Decision
 from guardkit.errors import Blocked, Fault, InputError, PolicyError
 from guardkit.loop.budget import Budget
 from guardkit.loop.generator import Generator
+from guardkit.loop.held import HOLD, PATIENCE
 from guardkit.loop.run import Plan, run_all
-from guardkit.loop.stream import HOLD, PATIENCE, AsyncStream, Stream
+from guardkit.loop.stream import AsyncStream, Stream
 from guardkit.policy.decide import decide
 from guardkit.policy.load import load_policy, load_preset
 from guardkit.policy.meaning import Known, check_meaning
@@ -428,7 +429,8 @@ class Guard:
         Args:
             tokens: The text in pieces of any size.
             context: The situation, as in `check_prompt`.
-            hold: Characters between two checks, at least; text comes out one to two of these distances late.
+            hold: Characters between two checks, at least; text comes out one to two of these distances late. It
+                grows with the text, to a sixteenth of what is written.
             patience: Checks in a row that may say no before the text is ended. Nothing comes out meanwhile; a check
                 of more of the text may take the no back. 0 ends it at once.
 

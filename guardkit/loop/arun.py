@@ -18,6 +18,8 @@ from guardkit.loop.run import Checks, Course, Plan, Rounds, no_image
 from guardkit.runtime.deadline import DeadlineRunner
 from guardkit.types import RunResult
 
+_Outcome = tuple[Any, Exception | None]
+
 
 async def arun_all(
     guard: Checks, generator: Generator, prompts: Sequence[str], plan: Plan, threads: DeadlineRunner
@@ -60,7 +62,11 @@ async def ask(
 
 async def _called(generator: Generator, asks: Sequence[Ask], threads: DeadlineRunner) -> Any:
     call = generator.call(asks)
-    value = call() if generator.is_async else await _in_thread(call, threads)
+    if generator.is_async:
+        return await call()
+    value, error = await _in_thread(call, threads)
+    if error is not None:
+        raise error
     return await value if inspect.isawaitable(value) else value
 
 
@@ -83,26 +89,21 @@ def _error_of(task: asyncio.Future[Any]) -> Exception | None:
     return error
 
 
-def _in_thread(call: Callable[[], Any], threads: DeadlineRunner) -> Awaitable[Any]:
+def _in_thread(call: Callable[[], Any], threads: DeadlineRunner) -> Awaitable[_Outcome]:
     """Make a call on a thread that can be left behind; its outcome, as a future of this event loop."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
+    future: asyncio.Future[_Outcome] = loop.create_future()
 
-    def settle(value: Any, error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+    def settle(outcome: _Outcome) -> None:
+        if not future.done():
+            future.set_result(outcome)  # an error too: a future takes no StopIteration as one
 
     def work() -> None:
-        value, error = None, None
         try:
-            value = call()
+            outcome: _Outcome = call(), None
         except Exception as e:  # noqa: BLE001  handed to the event loop, which raises it
-            error = e
-        loop.call_soon_threadsafe(settle, value, error)
+            outcome = None, e
+        loop.call_soon_threadsafe(settle, outcome)
 
     threads.start(work, name=NAME)
     return future

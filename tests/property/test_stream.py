@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardkit import Guard, Policy
-from guardkit.loop.stream import StreamEnd
+from guardkit.loop.held import StreamEnd
 from guardkit.policy.rules import StagePolicy, WordList
 from guardkit.types import Action
 from tests.unit.test_loop_stream import CUT_RUDE, NO_DATA, NO_ELECTION

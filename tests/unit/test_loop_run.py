@@ -309,6 +309,16 @@ def test_the_words_of_an_error_of_the_generators_own_are_not_repeated(run: Run) 
     assert result.attempts[0].problem == "the generator raised DeadlineError"
 
 
+def test_a_generator_may_even_raise_what_ends_iterations(run: Run) -> None:
+    result = run(
+        guard_of(), Scripted(StopIteration()), "draw a boat", budget=Budget(total_s=LONG_S)
+    )
+    assert result.attempts[0].problem in (
+        "the generator raised StopIteration",
+        "the generator raised RuntimeError",  # what Python makes of it in a coroutine
+    )
+
+
 def test_on_failure_may_have_it_generated_again(run: Run) -> None:
     guard = guard_of(replace(POLICY, on_failure="regenerate"))
     result = run(guard, Scripted(ValueError(), None, "a boat"), "draw a boat")

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from guardkit import Guard, Policy
 from guardkit.errors import InputError
-from guardkit.loop.stream import StreamEnd, StreamText
-from guardkit.policy.rules import Rule, StagePolicy, When, WordList
+from guardkit.loop.held import StreamEnd
+from guardkit.loop.stream import StreamText
+from guardkit.policy.rules import Limits, Rule, StagePolicy, When, WordList
 from guardkit.types import Action, Scored, Scores, Span, Status
 from tests.fake_steps import FakeScorer, rule
 
@@ -168,10 +169,10 @@ def test_events_end_with_a_typed_one(guard: Guard) -> None:
 
 
 def test_a_text_without_spaces_is_cut_all_the_same(guard: Guard) -> None:
-    text = "海" * 1000
+    text = "海" * 900
     pieces, end = sync(guard, text, hold=HOLD)
     assert "".join(pieces) == text
-    assert end.checks == 1 + 1000 // (2 * HOLD)
+    assert end.checks == 1 + 900 // (2 * HOLD)
 
 
 def test_a_check_comes_every_hold_characters_and_the_first_text_after_two_of_them() -> None:
@@ -193,6 +194,18 @@ def test_a_check_comes_every_hold_characters_and_the_first_text_after_two_of_the
     assert "".join([first, *stream]) == CALM * 10
     assert stream.end is not None
     assert stream.end.checks == len(scorer.calls) <= 1 + taken // 60
+
+
+def test_however_long_the_text_the_checks_read_a_bounded_multiple_of_it() -> None:
+    scorer = FakeScorer(lambda _: Scored(Scores({"insult": 0.0})))
+    stage = StagePolicy(scorers=("mine",), rules=(rule("insult", Action.BLOCK),))
+    limits = Limits(max_characters=1_000_000)
+    guard = Guard(Policy("mine", output_text=stage, limits=limits), scorers=[scorer])
+    for repeats in (20, 200, 1000):
+        scorer.calls.clear()
+        text = CALM * repeats
+        assert "".join(guard.stream([text])) == text
+        assert sum(map(len, scorer.calls)) <= 18 * len(text)
 
 
 # --- what changes its mind ------------------------------------------------------------------------------
