@@ -48,7 +48,12 @@ class Checks(Protocol):
         ...
 
     def check_output(
-        self, *, text: str | None = None, image: Any = None, context: Context | None = None
+        self,
+        *,
+        text: str | None = None,
+        image: Any = None,
+        prompt: str | None = None,
+        context: Context | None = None,
     ) -> Decision:
         """As `Guard.check_output`."""
         ...
@@ -62,7 +67,12 @@ class Checks(Protocol):
         ...
 
     async def acheck_output(
-        self, *, text: str | None = None, image: Any = None, context: Context | None = None
+        self,
+        *,
+        text: str | None = None,
+        image: Any = None,
+        prompt: str | None = None,
+        context: Context | None = None,
     ) -> Decision:
         """As `Guard.acheck_output`."""
         ...
@@ -192,8 +202,9 @@ class Course:
 
     def output_of(self, answer: Answer) -> dict[str, Any]:
         """The answer, as `check_output` takes it."""
-        name = "text" if isinstance(answer.output, str) else "image"
-        return {name: answer.output, "context": self._context}
+        if isinstance(answer.output, str):
+            return {"text": answer.output, "context": self._context}
+        return {"image": answer.output, "prompt": self._prompt, "context": self._context}
 
     def vetted(self, answer: Answer) -> Answer:
         """The answer; with a problem, where the policy has nothing to say about what it is."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from guardkit import Guard, Guidance, Policy
+from guardkit import Decision, Guard, Guidance, Policy
 from guardkit.errors import DeadlineError, InputError
 from guardkit.loop import Budget
 from guardkit.policy.rules import Limits, StagePolicy
@@ -516,6 +516,15 @@ def test_images_are_driven_alike(tmp_path: Any, monkeypatch: pytest.MonkeyPatch)
     result = guard.run(generate, "draw a boat")
     assert result.output is not None
     assert result.output.shape == (64, 64, 3)
+    seen: list[str | None] = []
+
+    class Spy(Guard):
+        def check_output(self, *, prompt: str | None = None, **output: Any) -> Decision:
+            seen.append(prompt)
+            return super().check_output(prompt=prompt, **output)
+
+    Spy(policy).run(lambda _: plain(BLUE), "draw a boat")
+    assert seen == ["draw a boat"]  # a scorer of images may want to know what it was made of
     blind = guard.run(lambda _: plain(RED), "draw a boat")
     assert blind.attempts[1].guidance is None  # nothing told it
     assert blind.decision.reasons[-1].endswith(
