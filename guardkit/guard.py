@@ -32,7 +32,7 @@ from msgspec.structs import replace
 from guardkit.decision import Decision
 from guardkit.errors import Blocked, Fault, InputError, PolicyError
 from guardkit.loop.budget import Budget
-from guardkit.loop.generator import Generator
+from guardkit.loop.generator import Generate, Generator
 from guardkit.loop.held import HOLD, PATIENCE
 from guardkit.loop.run import Plan, run_all
 from guardkit.loop.stream import AsyncStream, Stream
@@ -366,7 +366,7 @@ class Guard:
 
     def run(
         self,
-        generate: Callable[..., Any],
+        generate: Generate,
         prompt: str,
         *,
         context: Context | None = None,
@@ -401,7 +401,7 @@ class Guard:
 
     def run_batch(
         self,
-        generate: Callable[..., Any],
+        generate: Generate,
         prompts: Sequence[str],
         *,
         context: Context | None = None,
@@ -453,7 +453,7 @@ class Guard:
 
     async def arun(
         self,
-        generate: Callable[..., Any],
+        generate: Generate,
         prompt: str,
         *,
         context: Context | None = None,
@@ -469,7 +469,7 @@ class Guard:
 
     async def arun_batch(
         self,
-        generate: Callable[..., Any],
+        generate: Generate,
         prompts: Sequence[str],
         *,
         context: Context | None = None,

@@ -17,6 +17,8 @@ from guardkit.types import Guidance
 
 _log = logging.getLogger(__name__)
 NAME = "the generator"
+Generate = Callable[..., Any]
+"""A prompt (or a list of them), and `guidance` where it takes that, to an output (or a list)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Generator:
     guidance has a revised one.
     """
 
-    def __init__(self, generate: Callable[..., Any], *, is_batch: bool, may_await: bool) -> None:
+    def __init__(self, generate: Generate, *, is_batch: bool, may_await: bool) -> None:
         """Look at a callable.
 
         Args:
@@ -129,7 +131,7 @@ def without_output(answer: Answer, what: str) -> Answer:
     return replace(answer, output=None, problem=f"{NAME} {what}")
 
 
-def _takes_guidance(generate: Callable[..., Any]) -> bool:
+def _takes_guidance(generate: Generate) -> bool:
     try:
         signature = inspect.signature(generate)
     except (TypeError, ValueError):
