@@ -46,7 +46,7 @@ OUTPUT = StagePolicy(
 POLICY = Policy("loop", prompt=PROMPT, output_text=OUTPUT, limits=Limits(regenerations=2))
 LONG_S = 30.0
 """A limit no test reaches."""
-SOON = Budget(total_s=0.05)
+SOON = Budget(attempt_s=0.05, total_s=LONG_S)
 SECRET = "my secret words"
 
 
@@ -366,13 +366,29 @@ def test_a_call_that_is_late_may_be_made_again_while_there_is_time(run: Run) -> 
 
 
 def test_nothing_is_generated_again_once_the_time_is_over(run: Run) -> None:
+    release = threading.Event()
+
     def slow(prompt: str, guidance: Guidance | None = None) -> str:
-        time.sleep(0.02)
+        release.wait(0.05)
         return "an idiot boat"
 
-    budget = Budget(regenerations=16, total_s=0.1)
-    result = run(guard_of(), slow, "draw a boat", budget=budget)
-    assert 1 <= len(result.attempts) <= 6
+    result = run(guard_of(), slow, "draw a boat", budget=Budget(regenerations=16, total_s=0.3))
+    assert len(result.attempts) <= 0.3 / 0.05 + 1
+    assert result.decision.action is Action.BLOCK
+
+
+def test_the_total_holds_for_a_generator_that_hangs(run: Run) -> None:
+    release = threading.Event()
+
+    def hang(prompt: str, guidance: Guidance | None = None) -> str:
+        release.wait(LONG_S)
+        return "late"
+
+    started = time.monotonic()
+    result = run(guard_of(), hang, "draw a boat", budget=Budget(total_s=0.2))
+    took_s = time.monotonic() - started
+    release.set()
+    assert took_s < LONG_S / 2
     assert result.decision.action is Action.BLOCK
 
 
