@@ -182,6 +182,10 @@ def _results() -> str:
         ("Behind Triton", "make bench-triton", "served", lambda found: found),
         ("Other languages", "python -m bench.languages", "languages", lambda found: found),
         ("Several texts at once", "python -m bench.together", "together", lambda found: found),
+        ("Driving a generator", "python -m bench.loop", "loop", lambda found: found),
+        ("Streaming", "python -m bench.stream", "stream", lambda found: found),
+        ("A policy replaced under load", "python -m bench.rollout", "rollout", lambda found: found),
+        ("Watching the steps", "python -m bench.steps", "steps", lambda found: found),
         ("The cascade", "python bench/cascade.py --data <shared data>", "cascade", cascade_rows),
         ("Images", "python -m bench.images", "images", lambda found: found),
         (

@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,6 +28,11 @@ from msgspec.structs import replace
 
 from guardkit.decision import Decision
 from guardkit.errors import Blocked, Fault, InputError, PolicyError
+from guardkit.loop.budget import Budget
+from guardkit.loop.generator import Generate, Generator
+from guardkit.loop.held import HOLD, PATIENCE
+from guardkit.loop.run import Plan, run_all
+from guardkit.loop.stream import AsyncStream, Stream
 from guardkit.policy.decide import decide, usable
 from guardkit.policy.load import load_policy, load_preset
 from guardkit.policy.meaning import Known, check_meaning
@@ -48,7 +53,7 @@ from guardkit.text.opening import open_rewriter, open_scorers, open_tagger
 from guardkit.text.rewrite import Rewriter
 from guardkit.text.score import Scorer
 from guardkit.text.tagger import Tagger
-from guardkit.types import Action, Context, Guidance, Scores, Span, Status
+from guardkit.types import Action, Context, Guidance, RunResult, Scores, Span, Status
 from guardkit.vault import Vault
 
 if TYPE_CHECKING:
@@ -61,6 +66,8 @@ _log = logging.getLogger(__name__)
 _Asked = tuple[str, Context]
 _NO_CONTEXT = Context()
 _REWRITINGS = 2  # of one text, at most; the second sees what the first left
+_BUDGET = Budget()
+_MOST_GENERATING = 1024  # calls of generators at once; chosen: far above what one process can serve
 _BLOCK = 64  # texts that are scored before the first of them is decided
 T = TypeVar("T")
 
@@ -133,6 +140,7 @@ class Guard:
         self._policy_id = policy.id
         self._measurer = Measurer(policy, opened, cascade, translate)
         self._threads = DeadlineRunner()
+        self._generators = DeadlineRunner(most_busy=_MOST_GENERATING)
         limit_ms = policy.timeout_ms
         self._watchdog = None if limit_ms is None else Watchdog(limit_ms / 1000)
 
@@ -353,9 +361,135 @@ class Guard:
             raise Blocked(decision)
         return decision
 
+    def run(
+        self,
+        generate: Generate,
+        prompt: str,
+        *,
+        context: Context | None = None,
+        budget: Budget = _BUDGET,
+        seed: int | None = None,
+    ) -> RunResult:
+        """Drive a generator: check the prompt, edit it, generate, check the output, generate again; then block.
+
+        Args:
+            generate: Any callable of a prompt that gives a str or an image (what `check_output` takes). A parameter
+                named `guidance` gets a `Guidance` when it is asked again, else None; a callable without one gets the
+                guidance's revised prompt, where it has one.
+            prompt: What the user typed.
+            context: The situation, as in `check_prompt`.
+            budget: How often and how long the generator may be asked; it holds even if it hangs.
+            seed: Of the seeds that guidance brings; None: new ones every time.
+
+        Returns:
+            The output to use, or None; the last decision; every attempt. A generator that raises or hangs is
+            answered by `on_failure` and `on_timeout`, where `allow` means block: there is nothing to allow.
+
+        Raises:
+            InputError: `prompt` is not a str, `generate` cannot be called with it, or the policy has no output stage.
+
+        >>> result = Guard.from_preset("chat").run(lambda prompt: "Take a coat.", "How is the weather?")
+        >>> result.output, len(result.attempts)
+        ('Take a coat.', 1)
+        """
+        plan = Plan(_valid(context), budget, seed)
+        generator = Generator(generate, is_batch=False, may_await=False)
+        return run_all(self, generator, [prompt], plan, self._generators)[0]
+
+    def run_batch(
+        self,
+        generate: Generate,
+        prompts: Sequence[str],
+        *,
+        context: Context | None = None,
+        budget: Budget = _BUDGET,
+        seed: int | None = None,
+    ) -> list[RunResult]:
+        """`run` for a generator of batches: it takes a list of prompts (and of guidance), and gives a list of outputs.
+
+        Each round is one call, for those prompts that are not settled; arguments and errors as in `run`.
+        """
+        plan = Plan(_valid(context), budget, seed)
+        generator = Generator(generate, is_batch=True, may_await=False)
+        return run_all(self, generator, _listed(prompts), plan, self._generators)
+
+    def stream(
+        self,
+        tokens: Iterable[str],
+        *,
+        context: Context | None = None,
+        hold: int = HOLD,
+        patience: int = PATIENCE,
+    ) -> Stream:
+        """Check a text while it is written; what comes out was checked, whatever the chunking.
+
+        Args:
+            tokens: The text in pieces of any size.
+            context: The situation, as in `check_prompt`.
+            hold: Characters between two checks, at least; text comes out one to two of these distances late. It
+                grows with the text, to a sixteenth of what is written.
+            patience: Checks in a row that may say no before the text is ended. Nothing comes out meanwhile; a check
+                of more of the text may take the no back. 0 ends it at once.
+
+        Returns:
+            An iterator of pieces of text. When it is exhausted, its `end` holds the last event, a `StreamEnd` with the
+            decision; `events()` has that event at its end instead. What `tokens` raises, the iterator raises.
+
+        Raises:
+            InputError: The policy has no stage `output-text`, or, while iterating, a token is no str.
+
+        >>> stream = Guard.from_preset("chat").stream(["Take ", "a co", "at."])
+        >>> "".join(stream), stream.end.decision.action
+        ('Take a coat.', <Action.ALLOW: 'allow'>)
+        """
+        return Stream(self, tokens, context=_valid(context), hold=hold, patience=patience)
+
     def info(self) -> tuple[RunnerInfo, ...]:
         """Every model: name, version, digest, backend, provider really in use, precision."""
         return self._info
+
+    async def arun(
+        self,
+        generate: Generate,
+        prompt: str,
+        *,
+        context: Context | None = None,
+        budget: Budget = _BUDGET,
+        seed: int | None = None,
+    ) -> RunResult:
+        """`run` without blocking the event loop; `generate` may be a coroutine function."""
+        from guardkit.loop.arun import arun_all  # asyncio: 30 ms that others need not pay
+
+        plan = Plan(_valid(context), budget, seed)
+        generator = Generator(generate, is_batch=False, may_await=True)
+        return (await arun_all(self, generator, [prompt], plan, self._generators))[0]
+
+    async def arun_batch(
+        self,
+        generate: Generate,
+        prompts: Sequence[str],
+        *,
+        context: Context | None = None,
+        budget: Budget = _BUDGET,
+        seed: int | None = None,
+    ) -> list[RunResult]:
+        """`run_batch` without blocking the event loop; `generate` may be a coroutine function."""
+        from guardkit.loop.arun import arun_all  # likewise
+
+        plan = Plan(_valid(context), budget, seed)
+        generator = Generator(generate, is_batch=True, may_await=True)
+        return await arun_all(self, generator, _listed(prompts), plan, self._generators)
+
+    def astream(
+        self,
+        tokens: AsyncIterable[str] | Iterable[str],
+        *,
+        context: Context | None = None,
+        hold: int = HOLD,
+        patience: int = PATIENCE,
+    ) -> AsyncStream:
+        """`stream` without blocking the event loop; `tokens` may be asynchronous."""
+        return AsyncStream(self, tokens, context=_valid(context), hold=hold, patience=patience)
 
     async def acheck_prompt(self, text: str, context: Context | None = None) -> Decision:
         """`check_prompt` without blocking the event loop; concurrent calls share runs of the model.

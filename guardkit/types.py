@@ -217,15 +217,53 @@ class Guidance:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of a generator, and what was decided about what it gave."""
+
+    decision: Decision
+    guidance: Guidance | None = None
+    """What the generator was told. None the first time, unless the prompt itself asked for it, and where a
+    generator takes no guidance and there is none to put into its prompt."""
+    took_ms: float = 0.0
+    """Wall time of the call, in milliseconds; that of the check is in its decision."""
+    problem: str | None = None
+    """Why there was no output to check, without content: it raised, was late, gave nothing usable."""
+    error: Exception | None = field(default=None, repr=False)
+    """What the generator raised. Its message may hold content: never log it unread."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attempt as plain JSON values, without content."""
+        told = self.guidance
+        return {
+            "decision": self.decision.to_dict(),
+            "guidance": None if told is None else dict(told.categories),
+            "seed": None if told is None else told.seed,
+            "took_ms": self.took_ms,
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """What came of driving a generator under a guard."""
 
     output: Any = field(repr=False)
     """The output to use; None when no attempt was allowed."""
     decision: Decision
-    """The decision on the last attempt."""
-    attempts: tuple[Decision, ...]
-    """One decision an attempt, in order."""
+    """The last one: on the prompt when that was blocked, else on the last attempt. BLOCK where the budget ended on
+    `regenerate`."""
+    attempts: tuple[Attempt, ...]
+    """Every call of the generator, in order."""
+    prompt: Decision | None = None
+    """On the prompt; None when the policy has no prompt stage."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain JSON values, without content."""
+        return {
+            "decision": self.decision.to_dict(),
+            "prompt": None if self.prompt is None else self.prompt.to_dict(),
+            "attempts": [attempt.to_dict() for attempt in self.attempts],
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`guardkit policy init | validate | test | explain | tune | schema`."""
+"""`guardkit policy init | validate | test | explain | tune | diff | schema`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from guardkit.cli import tune
+from guardkit.cli import policy_diff, tune
 from guardkit.cli.shared import Verbs, add_verb, policy_file, print_json, read_policy
 from guardkit.cli.tune_write import text_check
 from guardkit.errors import GuardkitError, InputError, PolicyError
@@ -66,6 +66,7 @@ def add(verbs: Verbs) -> None:
         sub.add_argument("--json", action="store_true")
         sub.set_defaults(run=run)
     tune.add(actions)
+    policy_diff.add(actions)
     schema = add_verb(
         actions,
         "schema",

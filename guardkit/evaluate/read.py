@@ -104,6 +104,11 @@ def read_labelled(
     )
 
 
+def read_texts(path: Path, *, text_column: str = "text") -> tuple[str, ...]:
+    """The texts of a file, labelled or not; arguments and errors as for `read_labelled`."""
+    return _texts(read_table(path), text_column)
+
+
 def derive_overall(labels: Mapping[str, Labels]) -> Labels | None:
     """Positive when any harm category is; negative when all that are known are negative.
 

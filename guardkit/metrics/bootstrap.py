@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from guardkit.errors import InputError
-from guardkit.metrics.ranking import Ranking
+from guardkit.metrics.ranking import Floats, Ranking
 
 Metric = Callable[[Ranking], float | None]
 
@@ -56,10 +56,7 @@ def estimate(
     >>> estimate(ranked, {"roc_auc": Ranking.roc_auc}, resamples=20, seed=1)["roc_auc"]
     Estimate(value=1.0, low=1.0, high=1.0)
     """
-    if resamples < 0 or not 0 < level < 1:
-        raise InputError(
-            f"resamples is {resamples}, level {level}. Expected at least 0, and inside (0, 1)."
-        )
+    _check(resamples, level)
     drawn: dict[str, list[float]] = {name: [] for name in metrics}
     for again in _resampled(ranking, resamples, seed):
         for name, metric in metrics.items():
@@ -74,6 +71,46 @@ def estimate(
             low, high = np.quantile(drawn[name], tails).tolist()
         estimates[name] = Estimate(value, low, high)
     return estimates
+
+
+def estimate_means(
+    values: Mapping[str, Floats], *, resamples: int = 1000, seed: int, level: float = 0.95
+) -> dict[str, Estimate]:
+    """Metrics that are means over rows, with percentile intervals; all on the same draws of rows.
+
+    Args:
+        values: Name -> f64 [rows], what each row adds; at least one row, as many in each.
+        resamples: Draws of as many rows; 0 gives no intervals.
+        seed: The same seed gives the same intervals.
+        level: Share of the draws inside the interval, in (0, 1).
+
+    Raises:
+        InputError: `resamples` or `level` is out of range.
+
+    >>> estimate_means({"share": np.array([1.0, 1.0])}, resamples=10, seed=1)["share"]
+    Estimate(value=1.0, low=1.0, high=1.0)
+    """
+    _check(resamples, level)
+    stacked = np.stack(list(values.values()), axis=1)  # f64 [rows, metrics]
+    means = stacked.mean(axis=0).tolist()
+    if resamples == 0:
+        return {name: Estimate(mean) for name, mean in zip(values, means, strict=True)}
+    rng, rows = np.random.default_rng(seed), len(stacked)
+    drawn = np.stack(
+        [stacked[rng.integers(0, rows, rows)].mean(axis=0) for _ in range(resamples)]
+    )  # f64 [resamples, metrics]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0).tolist()
+    return {
+        name: Estimate(mean, low[column], high[column])
+        for column, (name, mean) in enumerate(zip(values, means, strict=True))
+    }
+
+
+def _check(resamples: int, level: float) -> None:
+    if resamples < 0 or not 0 < level < 1:
+        raise InputError(
+            f"resamples is {resamples}, level {level}. Expected at least 0, and inside (0, 1)."
+        )
 
 
 def _resampled(ranking: Ranking, resamples: int, seed: int) -> Iterator[Ranking]:

@@ -131,16 +131,26 @@ def gaps(rows: Mapping[str, Row]) -> tuple[Gap, ...]:
 
 def _gaps(rows: Mapping[str, Row]) -> Iterator[Gap]:
     for metric in next(iter(rows.values())).metrics if rows else ():
-        found = {
-            name: value
-            for name, row in rows.items()
-            if _is_trusted(row, metric) and (value := row.metrics[metric].value) is not None
+        trusted = {
+            name: row.metrics[metric] for name, row in rows.items() if _is_trusted(row, metric)
         }
-        if len(found) < 2:
-            continue
-        lowest, highest = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
-        low, high = rows[lowest].metrics[metric], rows[highest].metrics[metric]
-        yield Gap(metric, lowest, highest, found[highest] - found[lowest], _overlap(low, high))
+        if (gap := widest_gap(metric, trusted)) is not None:
+            yield gap
+
+
+def widest_gap(metric: str, estimates: Mapping[str, Estimate]) -> Gap | None:
+    """How far the groups lie apart in one metric; None when fewer than two have a value.
+
+    >>> gap = widest_gap("tp", {"a": Estimate(0.25), "b": Estimate(0.75), "c": Estimate(None)})
+    >>> gap.lowest, gap.highest, gap.difference
+    ('a', 'b', 0.5)
+    """
+    found = {name: one.value for name, one in estimates.items() if one.value is not None}
+    if len(found) < 2:
+        return None
+    lowest, highest = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+    overlap = _overlap(estimates[lowest], estimates[highest])
+    return Gap(metric, lowest, highest, found[highest] - found[lowest], overlap)
 
 
 def _is_trusted(row: Row, metric: str) -> bool:

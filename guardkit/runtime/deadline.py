@@ -42,7 +42,8 @@ class _Job(Generic[T]):
 class DeadlineRunner:
     """A small pool of daemon threads; idle ones are used again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_busy: int = _MOST_BUSY) -> None:
+        self._most_busy = most_busy
         self._reset()
 
     def _reset(self) -> None:
@@ -65,13 +66,21 @@ class DeadlineRunner:
             raise job.error
         return job.value  # type: ignore[return-value]  # set: no error
 
+    def start(self, work: Callable[[], None], *, name: str) -> None:
+        """Run something and do not wait for it; it says itself what came of it.
+
+        Raises:
+            DeadlineError: Too many earlier calls still hang.
+        """
+        self._submit(_Job[object](work), name)
+
     def _submit(self, job: _Job[object], name: str) -> None:
         if self._process != os.getpid():
             self._reset()  # threads do not survive a fork; their inboxes would wait for ever
         with self._lock:
             inbox = self._idle.pop() if self._idle else None
             if inbox is None:
-                if self._busy >= _MOST_BUSY:
+                if self._busy >= self._most_busy:
                     raise DeadlineError(f"{name}: {self._busy} calls still hang; refused.")
                 inbox = queue.SimpleQueue()
                 threading.Thread(

@@ -25,9 +25,9 @@ FLOORS = {
         "metrics",
     ),
     2: ("policy", "runtime"),
-    3: ("text", "image", "steer"),
+    3: ("text", "image", "steer", "loop"),
     4: ("guard", "guard_images", "train", "export"),
-    5: ("bench", "evaluate", "serve", "integrations"),
+    5: ("bench", "evaluate", "serve", "rollout", "integrations"),
     6: ("cli",),  # the commands: one of them runs each room of floor 5
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from guardkit.errors import InputError
-from guardkit.types import Action, Context, Edit, RunResult, Scores, Turn
+from guardkit.types import Action, Attempt, Context, Edit, Guidance, RunResult, Scores, Turn
 from tests.unit.test_errors import DECISION
 
 SECRET = "my secret words"
+ATTEMPT = Attempt(DECISION, Guidance({}, revised_prompt=SECRET), error=ValueError(SECRET))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_merging_keeps_what_only_one_side_has() -> None:
         pytest.param(Context(situation=SECRET, speaker=SECRET, listener=SECRET), id="context"),
         pytest.param(Context(turns=(Turn("user", SECRET),)), id="context-turns"),
         pytest.param(Edit("cut", 0, 3, SECRET), id="edit"),
-        pytest.param(RunResult(SECRET, DECISION, (DECISION,)), id="run-result"),
+        pytest.param(RunResult(SECRET, DECISION, (ATTEMPT,), DECISION), id="run-result"),
     ],
 )
 def test_a_repr_holds_no_content(value: object) -> None:

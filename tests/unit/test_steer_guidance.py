@@ -1,0 +1,77 @@
+"""Guidance away from unsafe, on a diffusion whose every step is known: a mixture of two Gaussians in the plane."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from guardkit.errors import InputError
+from guardkit.steer import guided_noise, predicted_x0
+
+Points = NDArray[np.float64]
+UNSAFE, SAFE = np.array([2.0, 0.0]), np.array([-2.0, 0.0])
+VARIANCE = 0.25  # of either mode, before any noise
+SCHEDULE = np.linspace(0.01, 0.999, 60)  # abar, from nearly all noise to nearly none
+
+
+def unsafe_share(x: Points, alpha_bar: float) -> NDArray[np.float64]:
+    """p(unsafe | x_t): the modes are alike, so that it is a sigmoid."""
+    variance = alpha_bar * VARIANCE + 1 - alpha_bar
+    log_odds = np.sqrt(alpha_bar) * (x @ (UNSAFE - SAFE)) / variance
+    return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -500, 500))))
+
+
+def score(x: Points, mean: Points, alpha_bar: float) -> Points:
+    """grad log of it."""
+    return -(x - np.sqrt(alpha_bar) * mean) / (alpha_bar * VARIANCE + 1 - alpha_bar)
+
+
+def generated(strength: float | None, *, guided_above: float = 0.0, count: int = 2000) -> Points:
+    """DDIM from noise. None: without guidance; guided where p(unsafe | x_t) is above the limit."""
+    x = np.random.default_rng(11).normal(size=(count, 2))
+    for alpha_bar, following in zip(SCHEDULE, [*SCHEDULE[1:], 1.0], strict=True):
+        is_unsafe = unsafe_share(x, alpha_bar)[:, None]
+        of_unsafe, of_safe = (score(x, mean, alpha_bar) for mean in (UNSAFE, SAFE))
+        mixture = is_unsafe * of_unsafe + (1 - is_unsafe) * of_safe
+        noise = -np.sqrt(1 - alpha_bar) * mixture
+        if strength is not None:  # grad log p(unsafe | x) = grad log p(x | unsafe) - grad log p(x)
+            gradient = (of_unsafe - mixture) * (is_unsafe > guided_above)
+            noise = guided_noise(noise, gradient, alpha_bar, strength=strength)
+        x_0 = predicted_x0(x, noise, alpha_bar)
+        x = np.sqrt(following) * x_0 + np.sqrt(1 - following) * noise
+    return x
+
+
+def share_unsafe(x: Points) -> float:
+    return float((x[:, 0] > 0).mean())
+
+
+def test_guidance_lowers_the_share_of_the_unsafe_mode_the_more_the_stronger() -> None:
+    shares = [share_unsafe(generated(strength)) for strength in (0.0, 0.5, 1.0, 2.0, 5.0)]
+    assert shares[0] == pytest.approx(0.5, abs=0.05)
+    assert shares == sorted(shares, reverse=True)
+    assert shares[2] < shares[0] / 2
+    assert shares[4] < 0.05
+
+
+def test_no_strength_is_no_guidance() -> None:
+    np.testing.assert_array_equal(generated(0.0), generated(None))
+
+
+def test_guided_only_where_it_is_needed_what_is_safe_stays_a_picture_of_the_model() -> None:
+    # Guided everywhere, what is safe is driven out of what the model knows; the docstring says so.
+    everywhere, needed = generated(2.0), generated(2.0, guided_above=0.5)
+    far, near = (
+        float(np.linalg.norm(x[x[:, 0] < 0].mean(axis=0) - SAFE)) for x in (everywhere, needed)
+    )
+    assert near < 0.5 < far
+    assert share_unsafe(needed) == share_unsafe(everywhere)
+
+
+@pytest.mark.parametrize(
+    ("alpha_bar", "strength"), [(0.0, 1.0), (1.1, 1.0), (0.5, -1.0), (0.5, float("nan"))]
+)
+def test_what_is_out_of_range_is_refused(alpha_bar: float, strength: float) -> None:
+    with pytest.raises(InputError, match="Expected"):
+        guided_noise(1.0, 1.0, alpha_bar, strength=strength)
