@@ -24,6 +24,8 @@ from guardkit.steps import (
     IMAGE_EDITORS,
     IMAGE_TEXT,
     PUBLIC_FIGURES,
+    REWRITE,
+    REWRITER,
     SCORERS,
     TEXT_SAFETY,
     needs_faces,
@@ -61,15 +63,10 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
             yield from _check_stage(policy, (stage.value,), lists, data, known)
     yield from _check_languages(_mapping(data.get("languages")), data)
     named = {
-        name for stage in Stage for name in _texts(_mapping(data.get(stage.value)).get("scorers"))
+        name
+        for stage in Stage
+        for name in _models_of(_mapping(data.get(stage.value)), has_images=stage in IMAGE_STAGES)
     }
-    for stage in IMAGE_STAGES:
-        policy = _mapping(data.get(stage.value))
-        scorers = _texts(policy.get("scorers"))
-        if needs_faces(scorers, [name for _, name in _editors(policy)]):
-            named.add(FACE_DETECTOR)
-        if IMAGE_TEXT in scorers:
-            named.add(TEXT_SAFETY)
     for name, options in _mapping(data.get("models")).items():
         yield from _check_backend(_mapping(options), ("models", name))
         if name not in named:
@@ -84,6 +81,18 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
     yield from _check_concepts(_mapping(data.get("concepts")))
     if data.get("concepts_file") is not None:  # `load_policy` reads the file and takes the key out
         yield ("concepts_file",), "is read from policy files alone. Put the entries in 'concepts'."
+
+
+def _models_of(stage: Mapping[str, Any], *, has_images: bool) -> Iterator[str]:
+    """What a stage runs: its scorers, and the models that they and its editors ask."""
+    scorers, editors = _texts(stage.get("scorers")), [name for _, name in _editors(stage)]
+    yield from scorers
+    if REWRITE in editors:
+        yield REWRITER
+    if has_images and needs_faces(scorers, editors):
+        yield FACE_DETECTOR
+    if has_images and IMAGE_TEXT in scorers:
+        yield TEXT_SAFETY
 
 
 def _check_concepts(concepts: Mapping[str, Any]) -> Iterator[Problem]:

@@ -76,7 +76,12 @@ def open_rewriter(policy: Policy, given: Rewriter | None, open_runner: OpenRunne
 
 def _open_model_rewriter(policy: Policy, open_runner: OpenRunner) -> ModelRewriter:
     options = policy.models.get(REWRITER, RunnerOptions())
-    encoder, decoder = find_artifact(REWRITER), find_artifact(REWRITER_DECODER)
+    path = Path(options.path) if options.path else None
+    beside = path.with_name(REWRITER_DECODER) if path else None  # both halves lie in one folder
+    encoder, decoder = (
+        find_artifact(REWRITER, path=path),
+        find_artifact(REWRITER_DECODER, path=beside),
+    )
     check_pair(encoder, decoder)
     runners = open_runner(encoder, options), open_runner(decoder, options)
     return ModelRewriter(encoder, *runners, past=past_of(decoder))

@@ -256,6 +256,13 @@ def test_a_model_that_no_stage_uses_is_a_fault(write_file: WriteFile) -> None:
     assert fault.problem.endswith("Did you mean 'text-safety'?")
 
 
+def test_the_rewriter_may_be_set_where_a_stage_rewrites(write_file: WriteFile) -> None:
+    edited = GOOD.replace("editors: [cut]", "editors: [cut, rewrite]")
+    assert edited != GOOD
+    file = write_file("p.yaml", edited + "models: {prompt-rewriter: {threads: 2}}\n")
+    assert load_policy(file).models["prompt-rewriter"].threads == 2
+
+
 def test_plain_values_make_the_same_policy_as_the_file(write_file: WriteFile) -> None:
     rule = {
         "name": "no-threats",
