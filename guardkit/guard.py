@@ -42,7 +42,7 @@ from guardkit.runtime.base import OpenRunner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Clock, Watchdog
 from guardkit.runtime.deadline import DeadlineRunner
 from guardkit.steps import REWRITE
-from guardkit.taxonomy import Stage
+from guardkit.taxonomy import Stage, is_harm
 from guardkit.text.anonymize import Mode, anonymize, vault_of
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import Editor
@@ -319,8 +319,9 @@ class Guard:
             context: The situation, as in `check_prompt`.
 
         Returns:
-            A text that the policy's prompt stage allows; the text itself when nothing is wrong with it. None: it
-            cannot be rewritten: the rewriter gave up, or what it made is still not allowed.
+            A text in which no rule on harm fires; the text itself when nothing is wrong with it. None: it
+            cannot be rewritten: the rewriter gave up, or what it made is still harmful. Names and other personal data are
+            left to `anonymize`.
 
         Raises:
             InputError: `text` is not a str, or the policy has no prompt stage.
@@ -339,12 +340,11 @@ class Guard:
             check.clock.end()
             if decision.status is not Status.OK:
                 return None
-            is_allowed = decision.action is Action.ALLOW
-            fired = {one.category for one in decision.fired}
+            fired = {one.category for one in decision.fired if is_harm(one.category)}
             blamed = [span for span in spans if span.category in fired]
             rewritten = text if is_last else self._rewriter.rewrite(text, blamed)
             if rewritten == text:
-                return text if is_allowed else None
+                return None if fired else text
             if rewritten is None or not rewritten.strip():
                 return None
             text = rewritten

@@ -30,7 +30,7 @@ SCORERS: dict[str, str] = {
 EDITORS: dict[str, str] = {
     "cut": "takes the spans of the rules that named it out of the text",
     ANONYMIZE: "replaces personal data, as `anonymize.mode` says; a vault leads back where the mode allows it",
-    REWRITE: "makes the text harmless with a rewriter of your own, or the model `prompt-rewriter`, which does not ship yet",
+    REWRITE: "makes the text harmless with the model `prompt-rewriter`, or with a rewriter of your own; what comes of it is scored again",
     GROUND: "gives people of whom a prompt leaves gender, ethnicity or age open one, from a shuffle bag (`ground.attributes`), and "
     "makes vague phrases specific (`ground.specific`); never somebody named, historic or ill spoken of",
     "redact": "puts [removed] in place of the spans of the rules that named it",

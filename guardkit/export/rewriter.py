@@ -46,7 +46,7 @@ _ALPHA = 0.5
 _SCALE_PAIRS = 384  # training pairs that set how int8 evens out the channels
 _SEED = 20261127
 _FEW = Draws(paradetox=1, written=1, kept=500, mended=100)
-_FALSE_ALARMS = 0.003
+_FALSE_ALARMS = 0.002
 
 
 class Reader(nn.Module):

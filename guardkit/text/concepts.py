@@ -57,7 +57,12 @@ class ConceptRewriter:
         self._rewriter, self._concepts = rewriter, concepts
 
     def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
-        """As `Rewriter.rewrite`; what a concept's replacement took away is blamed no longer."""
+        """As `Rewriter.rewrite`; what a concept's replacement took away is blamed no longer.
+
+        A text that nobody blames, and that the rewriter leaves as it is, keeps its concepts.
+        """
+        if not spans and self._rewriter.rewrite(text) == text:
+            return text
         replaced, edits = self._concepts.replace(text)
         return self._rewriter.rewrite(replaced, shift(spans, edits))
 

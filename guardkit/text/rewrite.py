@@ -40,7 +40,7 @@ NOWHERE = -1
 """Source position of a piece that was not copied."""
 PIECES = "1/pieces.txt"
 """The file of an artifact that holds that vocabulary: `token id` and `piece`, a line each."""
-LEAST_SIMILARITY = 0.6
+LEAST_SIMILARITY = 0.5
 """Cosine of the embeddings of a text and its rewriting, below which the meaning counts as lost."""
 _MOST_PIECES = 95
 _MOST_RUNS = 24  # edits of one passage; a text that needs more is given up
@@ -236,10 +236,10 @@ class _Source:
         return replace(self, banned=np.array(banned, np.float32))
 
     def touches(self, blamed: Sequence[tuple[int, int]], items: Sequence[_Item]) -> bool:
-        """Whether of every range of characters some token was not copied."""
+        """Whether something in ranges of characters was not copied; True without ranges."""
         copied = {item.place for item in items}
         left = [one for place, one in enumerate(self.ranges) if place not in copied]
-        return all(self._within(one, left) for one in blamed)
+        return not blamed or any(self._within(one, left) for one in blamed)
 
     @staticmethod
     def _within(one: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
@@ -314,7 +314,27 @@ def _spelled(text: str, source: _Source, items: Sequence[_Item], pieces: Sequenc
         last = item.place
     if last == len(source.ids) - 2:
         out += text[source.ranges[last][1] :]
-    return _in_the_manner_of(text, out)
+    return _in_the_manner_of(text, _with_articles(text, out))
+
+
+_ARTICLE = re.compile(r"\b([aA])(n?)(?=\s+([a-zA-Z]\w*))")
+
+
+def _with_articles(text: str, out: str) -> str:
+    """`a` or `an` as the next word's first letter asks, where that word is not the one the article had in the text.
+
+    >>> _with_articles("a lazy immigrant", "a immigrant")
+    'an immigrant'
+    """
+
+    def agreeing(match: re.Match[str]) -> str:
+        word = match[3]
+        sounds_otherwise = word[0].lower() in "hu"  # an hour, a union: letters do not tell
+        if sounds_otherwise or re.search(rf"\b{match[0]}\s+{word}\b", text):
+            return match[0]
+        return match[1] + ("n" if word[0].lower() in "aeiou" else "")
+
+    return _ARTICLE.sub(agreeing, out)
 
 
 def _with(out: str, piece: str) -> str:

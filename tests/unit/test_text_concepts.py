@@ -66,6 +66,19 @@ def test_the_rewriter_sees_what_is_left_to_blame() -> None:
 
 
 @pytest.mark.usefixtures("use_tiny_models")
+class Calm:
+    """A rewriter that finds nothing wrong."""
+
+    def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:  # noqa: ARG002
+        return text
+
+
+def test_a_text_with_which_nothing_is_wrong_keeps_its_concepts() -> None:
+    calm = ConceptRewriter(Calm(), CONCEPTS)
+    assert calm.rewrite("a zombie film night") == "a zombie film night"
+    assert calm.rewrite("a zombie bites", [span(9, 14)]) == "an owl bites"
+
+
 def test_a_policy_names_them_and_a_rewriter_of_your_own_honours_them() -> None:
     insults = Rule("insults-are-rewritten", When("insult", 0.5), Action.EDIT, using="rewrite")
     stage = StagePolicy(scorers=("text-safety",), editors=("rewrite",), rules=(insults,))
