@@ -11,13 +11,13 @@ from pathlib import Path
 
 from guardkit.cli.progress import Progress
 from guardkit.cli.shared import Verbs, add_verb, print_json, read_policy
-from guardkit.cli.walk import ENDINGS, Found, Kind, walk
 from guardkit.decision import Decision
 from guardkit.errors import InputError
 from guardkit.guard import Guard
 from guardkit.policy.rules import Policy
 from guardkit.taxonomy import Stage
 from guardkit.types import Action, Status
+from guardkit.walk import ENDINGS, Found, Kind, walk
 
 _MOST_BYTES = 16 * 2**20  # of a text; chosen: far above any text that a policy lets through
 _TEXT_PRESET, _IMAGE_PRESET = "chat", "generated-images"
