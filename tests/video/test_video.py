@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from guardkit import Guard, Policy
+from guardkit.cli.main import main
 from guardkit.errors import ImageError, InputError
 from guardkit.image.video import CODECS, Moment, Timeline, read_moments
 from guardkit.policy.rules import ImageLimits, Limits, Rule, StagePolicy, VideoLimits, When
@@ -310,3 +312,20 @@ def test_one_thing_is_checked_at_a_time(use_models: None) -> None:
         guard.check_output(image=plain(RED), video=b"")
     with pytest.raises(InputError, match="video is list"):
         guard.check_output(video=[])  # type: ignore[arg-type]
+
+
+def test_the_command_line_tells_when(
+    use_models: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy, film = tmp_path / "films.yaml", tmp_path / "a.webm"
+    rule = "{name: never, when: {category: sexual, at_least: 0.9}, action: block}"
+    stage = f"output-image: {{scorers: [image-safety], rules: [{rule}]}}"
+    policy.write_text(f"policy: films\n{stage}\n", "utf-8")
+    film.write_bytes(video([BLUE] * 5 + [RED] * 5, "webm", "libvpx-vp9"))
+    check = ["check", "--policy", str(policy), "--video", str(film)]
+    assert main(check) == 1
+    assert (
+        "the video: first reached at 0.5" in capsys.readouterr().out
+    )  # of 16 frames, 10 there are
+    assert main([*check, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["at_s"] == pytest.approx(0.5)
