@@ -4,12 +4,13 @@ VENV := .venv
 TRAIN := .venv-train
 TRITON := .venv-triton
 OCR := .venv-ocr
+VIDEO := .venv-video
 PYTHON311 ?= python3.11
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs policies test-train test-ocr test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
+.PHONY: help demo test check docs policies test-train test-ocr test-video test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,12 @@ test-train: $(TRAIN)/.done  ## run the tests of training and export (installs to
 
 test-ocr: $(OCR)/.done  ## run the tests that read text in images (installs OpenCV)
 	$(OCR)/bin/python -m pytest tests/ocr
+
+test-video: $(VIDEO)/.done  ## run the tests that read videos (installs PyAV), with the newest and the oldest one
+	$(VIDEO)/bin/python $(PIP_INSTALL) av
+	$(VIDEO)/bin/python -m pytest tests/video guardkit/image/video.py
+	$(VIDEO)/bin/python -m pip install --quiet --disable-pip-version-check av==15.0.0
+	$(VIDEO)/bin/python -m pytest tests/video guardkit/image/video.py
 
 test-triton: $(TRITON)/.done  ## run the tests against a real Triton server (needs Python 3.11)
 	$(TRITON)/bin/python tests/triton/libpython.py
@@ -95,6 +102,11 @@ $(TRAIN)/.done: pyproject.toml constraints.txt
 $(OCR)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(OCR)
 	$(OCR)/bin/python $(PIP_INSTALL) -e ".[cpu,ocr]" pytest hypothesis onnx
+	touch $@
+
+$(VIDEO)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VIDEO)
+	$(VIDEO)/bin/python $(PIP_INSTALL) -e ".[cpu,video]" pytest hypothesis onnx
 	touch $@
 
 $(TRITON)/.done: pyproject.toml constraints-triton.txt

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 _ROOMS = {
     "torch": ["guardkit/train/*", "guardkit/export/*", "tests/training"],  # make test-train
     "rapidocr": ["tests/ocr"],  # make test-ocr
+    "av": ["guardkit/image/video.py", "tests/video"],  # make test-video
     "tritonclient": ["guardkit/runtime/wire_*.py"],
     "pytriton": ["tests/triton"],  # make test-triton
     "triton_python_backend_utils": ["guardkit/serve/*_model*.py"],  # inside a server alone

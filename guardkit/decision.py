@@ -31,6 +31,11 @@ class Decision(Struct, frozen=True, kw_only=True):
     """What to use next: the original or the edited text; None when it must not be used."""
     image: Any = None
     """Likewise for an image: what was handed in, or edited, uint8 [H, W, 3]."""
+    video: Any = None
+    """Likewise for a video, which no editor edits: what was handed in."""
+    at_s: float | None = None
+    """Of a video: seconds from its beginning to the first frame that reached the threshold of a rule that fired; None: none did,
+    or it is no video."""
     edits: tuple[Edit, ...] = ()
     vault: Vault | None = None
     status: Status = Status.OK
@@ -86,6 +91,7 @@ class Decision(Struct, frozen=True, kw_only=True):
             "spans": [_span_to_dict(span) for span in self.spans],
             "regions": [_region_to_dict(region) for region in self.regions],
             "reasons": list(self.reasons),
+            **({} if self.at_s is None else {"at_s": self.at_s}),
             "edits": [_edit_to_dict(edit, include_text=include_text) for edit in self.edits],
             "guidance": dict(self.guidance.categories) if self.guidance else None,
             "shadow": self.shadow.value if self.shadow else None,

@@ -2,7 +2,7 @@
 
 GuardkitError
     InputError             what the caller handed in cannot be used (also a ValueError)
-        ImageError             an image cannot be decoded, or is over a limit
+        ImageError             an image or a video cannot be decoded, or is over a limit
     PolicyError            a policy or cases file has faults; `faults` lists all of them
     ArtifactError          a model folder cannot be used
         MissingArtifactError   no such artifact; the message lists every place tried
@@ -41,13 +41,13 @@ class InputError(GuardkitError, ValueError):
 
 
 class ImageError(InputError):
-    """An image cannot be decoded, or is over a limit."""
+    """An image or a video cannot be decoded, or is over a limit."""
 
     def __init__(self, where: str, problem: str) -> None:
         self.where = where
-        """The path, or `image` where there is none."""
+        """The path; `image` or `video` where there is none."""
         self.problem = problem
-        """What is wrong, found, allowed, and what to do; never what the image holds."""
+        """What is wrong, found, allowed, and what to do; never what it holds."""
         super().__init__(where, problem)  # what pickle builds it from again
 
     def __str__(self) -> str:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from guardkit.guard_images import ImageChecks
     from guardkit.image.decode import ImageInput
     from guardkit.image.score import ImageScorer
+    from guardkit.image.video import VideoInput
     from guardkit.runtime.gather import Gatherer, Ticket
 
 _log = logging.getLogger(__name__)
@@ -210,31 +211,41 @@ class Guard:
         *,
         text: str | None = None,
         image: ImageInput | None = None,
+        video: VideoInput | None = None,
         prompt: str | None = None,
         context: Context | None = None,
     ) -> Decision:
-        """Check a generated text, or a generated image, before it reaches a user.
+        """Check a generated text, image or video before it reaches a user.
 
         An image that cannot be decoded, or is over a limit of `limits.images`, is not measured: `on_failure`
-        answers, and the reason says what is wrong.
+        answers, and the reason says what is wrong. Of a video, frames are checked as images are (`limits.videos`).
 
         Args:
-            text: The text; either this or `image`.
+            text: The text; either this, `image` or `video`.
             image: A path, the bytes of a file, a PIL image, or a uint8 array [H, W, 3].
-            prompt: What the image was made of. The verdict does not depend on it, unless the stage has the scorer
+            video: A path, or the bytes of a file: MP4, MOV, WebM, Matroska. Takes the extra `video`.
+            prompt: What the image or video was made of. The verdict does not depend on it, unless the stage has the scorer
                 `public-figures` or one of your own that reads it.
             context: The situation, as in `check_prompt`.
 
         Raises:
-            InputError: `text` is not a str, `image` is none of the above (or there is no such file), both or neither
-                are given, or the policy has no such stage.
+            InputError: `text` is not a str, `image` or `video` is none of the above (or there is no such file), more
+                than one or none is given, or the policy has no such stage.
+            MissingExtraError: A video, and PyAV is not installed.
         """
-        if prompt is not None and (image is None or not isinstance(prompt, str)):
+        given = {"text": text, "image": image, "video": video}
+        names = [name for name, one in given.items() if one is not None]
+        if prompt is not None and (names == ["text"] or not isinstance(prompt, str)):
             raise InputError("prompt: is the str that an image was made of. Expected beside image.")
+        if len(names) > 1:
+            each = "both" if len(names) == 2 else "all"
+            told = " and ".join(names)
+            raise InputError(f"{told}: {each} are given. Expected one; call once for each.")
+        if video is not None:
+            checks = self._image_checks()
+            return checks.check_video(video, prompt, _valid(context), self._clock())
         if image is None:
             return self._check(Stage.OUTPUT_TEXT, _typed(text), context)
-        if text is not None:
-            raise InputError("text and image: both are given. Expected one; call once for each.")
         return self._image_checks().check(image, prompt, _valid(context), self._clock())
 
     def score_prompts(self, texts: Sequence[str]) -> list[Scores]:
@@ -515,12 +526,13 @@ class Guard:
         *,
         text: str | None = None,
         image: ImageInput | None = None,
+        video: VideoInput | None = None,
         prompt: str | None = None,
         context: Context | None = None,
     ) -> Decision:
         """`check_output` without blocking the event loop."""
         work = functools.partial(
-            self.check_output, text=text, image=image, prompt=prompt, context=context
+            self.check_output, text=text, image=image, video=video, prompt=prompt, context=context
         )
         return await _in_thread(work)
 

@@ -8,6 +8,8 @@ check_output(image=...)
        EDIT:
   4 editors           Picture -> Picture     of every pixel; those the fired rules name, in the policy's order
   5 1 to 3 once more                         still not allowed -> the policy's `after_edit`
+
+check_output(video=...)  1 to 3 on frames of it, and the score that enough of them reach
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -41,6 +44,9 @@ from guardkit.text.normalize import normalize
 from guardkit.text.opening import open_model
 from guardkit.text.public_figures import PublicFigures
 from guardkit.types import Action, Context, Region, Scores, Status
+
+if TYPE_CHECKING:
+    from guardkit.image.video import VideoInput
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +96,45 @@ class ImageChecks:
             **usable(self._policy, decision, image, name="image"),
         )
 
+    def check_video(
+        self, video: VideoInput, prompt: str | None, context: Context, clock: Clock
+    ) -> Decision:
+        """Steps 1 to 3 on frames of a video; where an edit is asked for, `after_edit` answers. Ends the clock.
+
+        Raises:
+            InputError: The caller handed in no video at all.
+            MissingExtraError: PyAV is not installed.
+        """
+        try:
+            decision = self._decide_video(video, prompt, context, clock)
+        finally:
+            timings_ms = clock.end()
+        return replace(
+            decision,
+            policy_id=self._policy_id,
+            models=tuple(one.info.id for one in self._of_scorers),
+            timings_ms=timings_ms,
+            **usable(self._policy, decision, video, name="video"),
+        )
+
+    def _decide_video(
+        self, video: VideoInput, prompt: str | None, context: Context, clock: Clock
+    ) -> Decision:
+        stage_policy, agreeing = self._stage_policy, self._policy.limits.videos.agreeing
+        measured = self._measurer.measure_video(stage_policy, video, clock, prompt=prompt)
+        whole = measured.whole(agreeing)
+        decision = self._decided(whole, context)
+        at_s = measured.first_at_s(_targets(decision))
+        notes = [] if whole.problem is None else [f"the video: {whole.problem}"]
+        notes += self._notes_on_prompt(prompt)
+        if at_s is not None:
+            notes.append(f"the video: first reached at {at_s:.2f} s")
+        decision = replace(decision, at_s=at_s, reasons=(*notes, *decision.reasons))
+        if decision.action <= Action.EDIT and editors_to_run(decision, stage_policy):
+            edit = replace(decision, action=Action.EDIT)
+            return after_edit(edit, stage_policy, "a video cannot be edited")
+        return decision
+
     def score(self, image: ImageInput, clock: Clock) -> Scores:
         """Steps 1 and 2; ends the clock; errors as in `check`."""
         try:
@@ -113,25 +158,31 @@ class ImageChecks:
         measured = self._measurer.measure(
             self._stage_policy, check.image, check.clock, prompt=check.prompt
         )
-        decision = decide(
-            self._policy,
-            Stage.OUTPUT_IMAGE,
-            measured.scores,
-            context=check.context,
-            failed=measured.failed,
-            late=measured.late,
-        )
+        decision = self._decided(measured, check.context)
         fired = {one.category for one in decision.fired}
         regions = tuple(one for one in measured.regions if one.category in fired)
         notes = self._notes(check, measured)
         return replace(decision, regions=regions, reasons=(*notes, *decision.reasons))
 
+    def _decided(self, measured: MeasuredImage, context: Context) -> Decision:
+        return decide(
+            self._policy,
+            Stage.OUTPUT_IMAGE,
+            measured.scores,
+            context=context,
+            failed=measured.failed,
+            late=measured.late,
+        )
+
     def _notes(self, check: _Check, measured: MeasuredImage) -> list[str]:
         """What the caller can mend."""
         notes = [] if measured.problem is None else [f"the image: {measured.problem}"]
-        if check.prompt is None and PUBLIC_FIGURES in self._stage_policy.scorers:
-            notes.append(f"prompt: not given, and the scorer {PUBLIC_FIGURES} reads it")
-        return notes
+        return notes + self._notes_on_prompt(check.prompt)
+
+    def _notes_on_prompt(self, prompt: str | None) -> list[str]:
+        if prompt is None and PUBLIC_FIGURES in self._stage_policy.scorers:
+            return [f"prompt: not given, and the scorer {PUBLIC_FIGURES} reads it"]
+        return []
 
     def _edit(self, before: Decision, check: _Check, runs: Sequence[EditorRun]) -> Decision:
         """Steps 4 and 5."""

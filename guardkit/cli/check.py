@@ -1,4 +1,4 @@
-"""`guardkit check` and `guardkit score`: texts or images in, decisions or scores out."""
+"""`guardkit check` and `guardkit score`: texts, images or videos in, decisions or scores out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add(verbs: Verbs) -> None:
     check = add_verb(
         verbs,
         "check",
-        text="check texts or images against a policy and say what to do with them",
+        text="check texts, images or videos against a policy and say what to do with them",
         example='guardkit check --policy chat "you are an idiot"',
     )
     _add_inputs(check)
@@ -35,7 +35,12 @@ def add(verbs: Verbs) -> None:
         metavar="FILE",
         help="check these images as outputs instead",
     )
-    check.add_argument("--prompt", help="what the images were made of, for scorers that read it")
+    check.add_argument(
+        "--video", nargs="+", default=[], metavar="FILE", help="likewise, videos (extra `video`)"
+    )
+    check.add_argument(
+        "--prompt", help="what the images or videos were made of, for scorers that read it"
+    )
     check.add_argument(
         "--out", type=Path, metavar="FILE", help="write the image here, if it was edited"
     )
@@ -69,8 +74,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Check texts or images; 1 when one is at least as strict as --fail-on."""
-    policy = args.policy or (_IMAGE_PRESET if args.image else _PRESET)
+    """Check texts, images or videos; 1 when one is at least as strict as --fail-on."""
+    is_seen = bool(args.image or args.video)
+    policy = args.policy or (_IMAGE_PRESET if is_seen else _PRESET)
     _check_images(args)
     guard = Guard.from_file(policy_file(policy))
     failing = Action(args.fail_on)
@@ -81,7 +87,7 @@ def run_check(args: argparse.Namespace) -> int:
             told = decision.to_dict(include_text=args.include_text)
             print_json({**told, "image": written} if args.out else told)
         else:
-            print(describe(decision, name=text if args.image else "", written=written))
+            print(describe(decision, name=text if is_seen else "", written=written))
             if args.show_diff and decision.edits:
                 print("\n".join(diff(text, decision)))
         is_failed = is_failed or decision.action >= failing
@@ -89,10 +95,13 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def _check_images(args: argparse.Namespace) -> None:
-    """Refuse what goes with images alone, or with one of them."""
-    for option, value in (("--prompt", args.prompt), ("--out", args.out)):
-        if value is not None and not args.image:
-            raise InputError(f"{option}: goes with --image. Name one, or leave it out.")
+    """Refuse what goes with images or videos alone, or with one of them."""
+    if args.image and args.video:
+        raise InputError("--image and --video: both are given. Name one; check the others apart.")
+    if args.prompt is not None and not (args.image or args.video):
+        raise InputError("--prompt: goes with --image or --video. Name one, or leave it out.")
+    if args.out is not None and not args.image:
+        raise InputError("--out: goes with --image. Name one, or leave it out.")
     if args.out is None:
         return
     if len(args.image) > 1:
@@ -117,6 +126,9 @@ def _checked(guard: Guard, args: argparse.Namespace) -> Iterator[tuple[str, Deci
     if args.image:
         for file in args.image:
             yield file, guard.check_output(image=file, prompt=args.prompt)
+    elif args.video:
+        for file in args.video:
+            yield file, guard.check_output(video=file, prompt=args.prompt)
     elif args.stage == Stage.PROMPT:
         yield from ((text, guard.check_prompt(text)) for text in _texts(args))
     else:

@@ -1,31 +1,57 @@
-"""`guardkit eval text`: how well a policy finds what people labelled."""
+"""`guardkit eval`: how well a policy finds what people labelled, in texts and in images."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from guardkit.bench.report import table
+from guardkit.cli.progress import Progress
 from guardkit.cli.shared import Verbs, add_verb, read_policy
+from guardkit.errors import InputError
+from guardkit.evaluate.images import (
+    LabelledImages,
+    read_image_folder,
+    read_image_table,
+    run_image_evaluation,
+)
 from guardkit.evaluate.model import with_model
-from guardkit.evaluate.page import THIN, TITLES, render_page, share
+from guardkit.evaluate.page import (
+    FALSE_POSITIVES,
+    THIN,
+    TITLES,
+    false_positives,
+    render_page,
+    share,
+)
 from guardkit.evaluate.read import OVERALL, read_labelled
 from guardkit.evaluate.report import Report, Target, to_json, write_report
 from guardkit.evaluate.run import ANY, Settings, label_names, run_evaluation
 from guardkit.guard import Guard
 from guardkit.metrics.bootstrap import Estimate
+from guardkit.taxonomy import Stage
 
 _EXAMPLE = "guardkit eval text labelled.csv --policy chat --slice group --out report/"
+_IMAGE_EXAMPLE = "guardkit eval image pictures/ --policy generated-images --out report/"
 _NONE = Estimate(None)
 
 
 def add(verbs: Verbs) -> None:
-    """Add the verb `eval` and its sub-verb."""
+    """Add the verb `eval` and its sub-verbs."""
     parser = add_verb(
-        verbs, "eval", text="measure a policy on texts that people labelled", example=_EXAMPLE
+        verbs,
+        "eval",
+        text="measure a policy on texts or images that people labelled",
+        example=_EXAMPLE,
     )
     kinds = parser.add_subparsers(metavar="KIND", required=True)
+    _add_text(kinds)
+    _add_image(kinds)
+
+
+def _add_text(kinds: Verbs) -> None:
     text = add_verb(
         kinds,
         "text",
@@ -41,10 +67,35 @@ def add(verbs: Verbs) -> None:
     text.add_argument("--policy", default="text-to-image", help="preset or YAML file")
     text.add_argument("--model", metavar="NAME", help="score with this artifact (name or folder)")
     text.add_argument("--text-column", default="text", metavar="COLUMN")
-    text.add_argument(
+    _add_measuring(text)
+    text.set_defaults(run=run_text)
+
+
+def _add_image(kinds: Verbs) -> None:
+    image = add_verb(
+        kinds,
+        "image",
+        text="measure how well labelled images are scored and flagged: a category, a group",
+        example=_IMAGE_EXAMPLE,
+    )
+    image.add_argument(
+        "source",
+        type=Path,
+        help="a folder with a folder of pictures each for 'safe', a category, 'any'; or a CSV, JSONL or "
+        "parquet file: a column of paths, and columns of labels as for texts",
+    )
+    image.add_argument("--policy", default="generated-images", help="preset or YAML file")
+    image.add_argument("--image-column", default="image", metavar="COLUMN")
+    _add_measuring(image)
+    image.set_defaults(run=run_image)
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    """What is measured of both kinds alike."""
+    parser.add_argument(
         "--slice", action="append", default=[], metavar="COLUMN", help="a group each; repeatable"
     )
-    text.add_argument(
+    parser.add_argument(
         "--threshold",
         action="append",
         default=[],
@@ -52,18 +103,17 @@ def add(verbs: Verbs) -> None:
         metavar="CATEGORY=NUMBER",
         help="instead of the policy's lowest; repeatable",
     )
-    text.add_argument(
+    parser.add_argument(
         "--bootstrap",
         type=_count,
         default=1000,
         metavar="DRAWS",
         help="draws of the 95 %% intervals (default: 1000; 0: none)",
     )
-    text.add_argument("--json", action="store_true", help="print the JSON document alone")
-    text.add_argument(
+    parser.add_argument("--json", action="store_true", help="print the JSON document alone")
+    parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write report.json and report.html"
     )
-    text.set_defaults(run=run_text)
 
 
 def run_text(args: argparse.Namespace) -> int:
@@ -73,11 +123,49 @@ def run_text(args: argparse.Namespace) -> int:
         args.file,
         categories=label_names(policy),
         text_column=args.text_column,
-        slices=tuple(dict.fromkeys(args.slice)),
+        slices=_slices(args),
     )
     guard = Guard(policy if args.model is None else with_model(policy, args.model))
-    settings = Settings(dict(args.threshold), resamples=args.bootstrap)
-    report = run_evaluation(labelled, guard, settings)
+    return _tell(run_evaluation(labelled, guard, _settings(args)), args)
+
+
+def run_image(args: argparse.Namespace) -> int:
+    """Likewise, of images."""
+    policy = read_policy(args.policy)
+    if policy.output_image is None:
+        found = ", ".join(policy.stages) or "none"
+        raise InputError(f"--policy {args.policy}: has no stage output-image. Found {found}.")
+    labelled = _labelled_images(args, label_names(policy, stage=Stage.OUTPUT_IMAGE))
+    progress = Progress(sys.stderr, labelled.rows)
+    report = run_image_evaluation(labelled, Guard(policy), _settings(args), progress=progress.show)
+    progress.clear()
+    return _tell(report, args)
+
+
+def _labelled_images(args: argparse.Namespace, categories: tuple[str, ...]) -> LabelledImages:
+    slices = _slices(args)
+    if not args.source.is_dir():
+        return read_image_table(
+            args.source, categories=categories, image_column=args.image_column, slices=slices
+        )
+    if slices:
+        raise InputError(
+            f"--slice {slices[0]}: {args.source} is a folder, which has no columns. "
+            "Name a CSV, JSONL or parquet file of its pictures."
+        )
+    return read_image_folder(args.source, categories=categories)
+
+
+def _slices(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(args.slice))
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return Settings(dict(args.threshold), resamples=args.bootstrap)
+
+
+def _tell(report: Report, args: argparse.Namespace) -> int:
+    """Print a report, and write it where that is asked for."""
     if args.out is not None:
         write_report(report, args.out, render_page(report))
     print(to_json(report) if args.json else "\n".join(_lines(report, args.out)))
@@ -89,7 +177,8 @@ def _lines(report: Report, out: Path | None) -> Iterator[str]:
     yield f"data      {report.data}, {report.rows} rows"
     yield f"policy    {report.policy_id}, models {', '.join(report.models) or 'none'}"
     yield ""
-    head = ["category", "positive / rows", "failed", "at", *TITLES.values(), "always-positive F1"]
+    more = ["positive / rows", "failed", "at"]
+    head = ["category", *more, *TITLES.values(), FALSE_POSITIVES, "always-positive F1"]
     targets = (*report.overall, *report.categories)
     yield from table(head, [_row(target) for target in targets])
     yield ""
@@ -112,6 +201,7 @@ def _row(target: Target) -> list[str]:
         str(target.failed),
         f"{target.threshold:.2f}",
         *(share(row.metrics.get(metric, _NONE).value) for metric in TITLES),
+        ", ".join(false_positives(row)),
         share(row.always_positive_f1),
     ]
 

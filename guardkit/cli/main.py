@@ -10,7 +10,18 @@ import sys
 from collections.abc import Sequence
 
 import guardkit
-from guardkit.cli import bench, check, doctor, evaluate, export, models, policy, train, triton
+from guardkit.cli import (
+    bench,
+    check,
+    doctor,
+    evaluate,
+    export,
+    models,
+    policy,
+    scan,
+    train,
+    triton,
+)
 from guardkit.errors import GuardkitError
 
 CLEAN, FIRED, ERROR = 0, 1, 2
@@ -45,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"guardkit {guardkit.__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in (check, policy, models, doctor, train, export, triton, bench, evaluate):
+    for verb in (check, scan, policy, models, doctor, train, export, triton, bench, evaluate):
         verb.add(verbs)
     return parser
 

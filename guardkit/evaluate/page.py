@@ -21,6 +21,7 @@ TITLES = {
 }
 """Metric -> its column's title; the order of the columns."""
 THIN = "too few to trust"
+FALSE_POSITIVES = "false positives"
 _NONE = Estimate(None)
 _STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1c2024; background: #fff; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
@@ -64,6 +65,20 @@ def share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}".removeprefix("0")
 
 
+def false_positives(row: Row) -> tuple[str, ...]:
+    """How many of the negatives were called positive, and how many may be: the Wilson bound of their share.
+
+    >>> from guardkit.metrics.shares import wilson_interval
+    >>> false_positives(Row(600, 0, is_thin=True, metrics={}, always_positive_f1=None,
+    ...                     false_positives=0, fpr_bounds=wilson_interval(0, 600)))
+    ('0 / 600', 'at most .006')
+    """
+    if row.false_positives is None:
+        return ("-",)
+    counted = f"{row.false_positives} / {row.rows - row.positives}"
+    return (counted, f"at most {share(row.fpr_bounds[1])}") if row.fpr_bounds else (counted,)
+
+
 def _head(report: Report) -> str:
     facts = {
         "data": f"{report.data}, {report.rows} rows, SHA-256 {report.data_sha256}",
@@ -88,6 +103,7 @@ def _notes(report: Report) -> str:
         "Rows without a label, and rows that could not be scored, are in no number.",
         "AUPRC depends on the share of positives: compare it with that share, not between rows.",
         "An F1 says little unless it is well above that of calling every row positive.",
+        "False positives: of all negatives, at the threshold; 'at most' is the upper end of a 95 % Wilson interval of their share.",
         "With under 100 negatives, recall at 1 % FPR allows no false positive at all.",
         f"Under {FEW} positives: {THIN}.",
     ]
@@ -99,7 +115,8 @@ def _notes(report: Report) -> str:
 
 
 def _summary_head() -> list[str]:
-    return ["", "positive / rows", "failed", "threshold", *TITLES.values(), "F1, always positive"]
+    more = ["positive / rows", "failed", "threshold"]
+    return ["", *more, *TITLES.values(), FALSE_POSITIVES, "F1, always positive"]
 
 
 def _summary_row(target: Target) -> list[str]:
@@ -114,8 +131,13 @@ def _cells(name: str, row: Row, more: Sequence[str] = ()) -> list[str]:
         f"{row.positives} / {row.rows}",
         *more,
         *(_estimate(row.metrics.get(metric, _NONE)) for metric in TITLES),
+        _counted_of(false_positives(row)),
         share(row.always_positive_f1),
     ]
+
+
+def _counted_of(parts: Sequence[str]) -> str:
+    return "".join([parts[0], *(f"<small>{part}</small>" for part in parts[1:])])
 
 
 def _estimate(one: Estimate) -> str:
@@ -161,7 +183,7 @@ def _plots(target: Target) -> str:
 
 
 def _slice(one: SliceReport) -> str:
-    head = ["group", "positive / rows", *TITLES.values(), "F1, always positive"]
+    head = ["group", "positive / rows", *TITLES.values(), FALSE_POSITIVES, "F1, always positive"]
     gaps = [
         f"{TITLES[gap.metric]}: {share(gap.difference)} between {gap.lowest} (lowest) and "
         f"{gap.highest}{_OVERLAPS[gap.intervals_overlap]}"

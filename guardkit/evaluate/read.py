@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -40,14 +40,14 @@ class Labels:
     """bool [rows]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A labelled file. Its repr holds no text."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledRows:
+    """What people said of a set of texts or images."""
 
     file: str
-    """The file's name, without its folder."""
+    """The name of the file or folder, without the one it lies in."""
     sha256: str
-    texts: tuple[str, ...] = field(repr=False)
+    """Of a file of texts; of images also of each one's name and content."""
     labels: Mapping[str, Labels]
     """Category, in kebab-case -> labels."""
     overall: Labels | None
@@ -57,7 +57,20 @@ class Labelled:
     slices: Mapping[str, tuple[str, ...]]
     """Column -> the group of each row."""
     ignored: tuple[str, ...]
-    """Columns that are neither text, labels nor slices."""
+    """Columns that are neither text or image, labels nor slices."""
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        known = [*self.labels.values(), *([self.overall] if self.overall else [])]
+        return len(known[0].truth)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled(LabelledRows):
+    """A labelled file. Its repr holds no text."""
+
+    texts: tuple[str, ...] = field(repr=False)
 
 
 def read_labelled(
@@ -81,8 +94,17 @@ def read_labelled(
     """
     table = read_table(path)
     texts = _texts(table, text_column)
-    named = _label_columns(table, categories, taken=text_column)
-    overall = [name for name in OVERALL if name in table.columns and name != text_column]
+    rows = label_rows(table, categories, item=text_column, slices=slices)
+    return Labelled(texts=texts, **{one.name: getattr(rows, one.name) for one in fields(rows)})
+
+
+def label_rows(
+    table: Table, categories: Collection[str], *, item: str, slices: Sequence[str]
+) -> LabelledRows:
+    """What a table says of its rows, but for the column `item`; arguments and errors as for `read_labelled`."""
+    path = table.path
+    named = _label_columns(table, categories, taken=item)
+    overall = [name for name in OVERALL if name in table.columns and name != item]
     if not named and not overall:
         raise InputError(
             f"{path}: no column of labels. Found columns {_listed(table.columns)}. "
@@ -91,15 +113,14 @@ def read_labelled(
     if len(overall) > 1:
         raise InputError(f"{path}: columns 'any' and 'flagged' mean the same. Keep one of them.")
     labels = {category: _labels(table, column) for category, column in named.items()}
-    used = {text_column, *named.values(), *overall, *slices}
-    return Labelled(
+    used = {item, *named.values(), *overall, *slices}
+    return LabelledRows(
         file=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        texts=texts,
         labels=labels,
         overall=_labels(table, overall[0]) if overall else derive_overall(labels),
         overall_from=f"column '{overall[0]}'" if overall else "derived from the categories",
-        slices={column: _groups(table, column, text_column) for column in slices},
+        slices={column: _groups(table, column, item) for column in slices},
         ignored=tuple(column for column in table.columns if column not in used),
     )
 
@@ -125,7 +146,7 @@ def derive_overall(labels: Mapping[str, Labels]) -> Labels | None:
 
 def _texts(table: Table, column: str) -> tuple[str, ...]:
     texts: list[str] = []
-    for row, value in enumerate(_column(table, column, "--text-column")):
+    for row, value in enumerate(column_of(table, column, "--text-column")):
         if not isinstance(value, str):
             raise InputError(
                 f"{table.where(row)}: column '{column}': found {_kind(value)}. Expected a text. "
@@ -184,10 +205,10 @@ def _number(text: str) -> float | str:
         return text
 
 
-def _groups(table: Table, column: str, text_column: str) -> tuple[str, ...]:
-    values = _column(table, column, "--slice")
-    if column == text_column:
-        raise InputError(f"{table.path}: --slice {column}: that is the column of the texts.")
+def _groups(table: Table, column: str, item: str) -> tuple[str, ...]:
+    values = column_of(table, column, "--slice")
+    if column == item:
+        raise InputError(f"{table.path}: --slice {column}: that column holds what is measured.")
     groups = tuple("(empty)" if value in (None, "") else str(value) for value in values)
     count = len(set(groups))
     if count > _MOST_GROUPS:
@@ -198,7 +219,12 @@ def _groups(table: Table, column: str, text_column: str) -> tuple[str, ...]:
     return groups
 
 
-def _column(table: Table, column: str, option: str) -> Sequence[object]:
+def column_of(table: Table, column: str, option: str) -> Sequence[object]:
+    """The values of a column that an option of the command line names.
+
+    Raises:
+        InputError: There is no such column.
+    """
     if column not in table.columns:
         near = get_close_matches(column, table.columns, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""

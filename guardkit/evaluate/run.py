@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 import guardkit
 from guardkit.errors import InputError
-from guardkit.evaluate.read import Labelled, Labels
+from guardkit.evaluate.read import Labelled, LabelledRows, Labels
 from guardkit.evaluate.report import Curves, Points, Report, SliceReport, Target
 from guardkit.guard import Guard
 from guardkit.metrics.calibration import expected_calibration_error, reliability
@@ -64,18 +64,31 @@ def run_evaluation(labelled: Labelled, guard: Guard, settings: Settings) -> Repo
         InputError: The policy has no prompt stage, or a threshold is given for a category without
             labels.
     """
-    _check_thresholds(settings.thresholds, labelled)
+    check_thresholds(settings.thresholds, labelled)
     scored = score_rows(guard, labelled.texts)
+    slices = {LENGTH: length_groups(labelled.texts), **labelled.slices}
+    return make_report(replace(labelled, slices=slices), scored, guard, settings, Stage.PROMPT)
+
+
+def make_report(
+    labelled: LabelledRows, scored: Scored, guard: Guard, settings: Settings, stage: Stage
+) -> Report:
+    """Measure what a guard said of labelled rows, by the thresholds of one stage of its policy."""
     measured = [category for category in labelled.labels if category in scored.scores]
     one = functools.partial(_target, labelled=labelled, settings=settings)
+
+    def threshold(name: str) -> tuple[float, str]:
+        given = settings.thresholds.get(name)
+        lowest = lowest_threshold(guard.policy, name, stage=stage)
+        return lowest if given is None else (given, "given")
+
     categories = tuple(
-        one(name, labelled.labels[name], scored.scores[name], *_threshold(name, guard, settings))
-        for name in measured
+        one(name, labelled.labels[name], scored.scores[name], *threshold(name)) for name in measured
     )
     return Report(
         data=labelled.file,
         data_sha256=labelled.sha256,
-        rows=len(labelled.texts),
+        rows=labelled.rows,
         policy_id=guard.policy.id,
         models=tuple(f"{m.name}@{m.version}#{m.digest[:12]}" for m in guard.info()),
         guardkit=guardkit.__version__,
@@ -90,10 +103,11 @@ def run_evaluation(labelled: Labelled, guard: Guard, settings: Settings) -> Repo
     )
 
 
-def label_names(policy: Policy) -> tuple[str, ...]:
-    """The names, in kebab-case, that a column of labels may have: of texts, and the policy's own."""
-    of_texts = [name for name, row in TAXONOMY.items() if Stage.PROMPT in row.stages]
-    return tuple(dict.fromkeys([*of_texts, *policy.lists]))
+def label_names(policy: Policy, *, stage: Stage = Stage.PROMPT) -> tuple[str, ...]:
+    """The names, in kebab-case, that a column of labels may have: of the stage, and of texts the policy's own."""
+    of_stage = [name for name, row in TAXONOMY.items() if stage in row.stages]
+    own = () if stage is Stage.OUTPUT_IMAGE else policy.lists
+    return tuple(dict.fromkeys([*of_stage, *own]))
 
 
 def score_rows(guard: Guard, texts: Sequence[str]) -> Scored:
@@ -133,12 +147,15 @@ def length_groups(texts: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def lowest_threshold(policy: Policy, category: str) -> tuple[float, str]:
-    """The lowest threshold of the policy's prompt rules for a category, and the rule it is from.
+def lowest_threshold(
+    policy: Policy, category: str, *, stage: Stage = Stage.PROMPT
+) -> tuple[float, str]:
+    """The lowest threshold of a stage's rules for a category, and the rule it is from.
 
     A rule counts whatever context it asks for; without any rule the threshold is 0.5.
     """
-    rules = policy.prompt.rules if policy.prompt else ()
+    stage_policy = policy.stage(stage)
+    rules = stage_policy.rules if stage_policy else ()
     found = [rule for rule in rules if rule.when.category == category]
     if not found:
         return _DEFAULT_THRESHOLD, "default, no rule"
@@ -146,7 +163,7 @@ def lowest_threshold(policy: Policy, category: str) -> tuple[float, str]:
     return lowest.when.at_least, f"rule {lowest.name}"
 
 
-def _overall(labelled: Labelled, scored: Scored, settings: Settings) -> tuple[Target, ...]:
+def _overall(labelled: LabelledRows, scored: Scored, settings: Settings) -> tuple[Target, ...]:
     """`any`: the highest score of all harm categories; `decision`: what the policy flags."""
     harms = [values for name, values in scored.scores.items() if is_harm(name)]
     if labelled.overall is None or not harms:
@@ -169,7 +186,7 @@ def _target(
     threshold: float,
     source: str,
     *,
-    labelled: Labelled,
+    labelled: LabelledRows,
     settings: Settings,
 ) -> Target:
     is_failed = np.isnan(scores)
@@ -177,7 +194,6 @@ def _target(
     truth, values = labels.truth[usable], scores[usable]
     is_ranked = name != DECISION
     plan = Plan(threshold, settings.resamples, settings.seed, is_ranked=is_ranked)
-    grouped = {LENGTH: length_groups(labelled.texts), **labelled.slices}
     bins = reliability(truth, values) if is_ranked else ()
     return Target(
         name=name,
@@ -188,7 +204,7 @@ def _target(
         result=measure(truth, values, plan),
         slices=tuple(
             _slice(column, _kept(groups, usable), truth, values, plan)
-            for column, groups in grouped.items()
+            for column, groups in labelled.slices.items()
         ),
         reliability=bins,
         calibration_error=expected_calibration_error(bins),
@@ -220,12 +236,12 @@ def _points(x: Floats, y: Floats) -> Points:
     return tuple(zip(x[kept].round(6).tolist(), y[kept].round(6).tolist(), strict=True))
 
 
-def _threshold(category: str, guard: Guard, settings: Settings) -> tuple[float, str]:
-    given = settings.thresholds.get(category)
-    return lowest_threshold(guard.policy, category) if given is None else (given, "given")
+def check_thresholds(given: Mapping[str, float], labelled: LabelledRows) -> None:
+    """Refuse thresholds that nothing would be measured by.
 
-
-def _check_thresholds(given: Mapping[str, float], labelled: Labelled) -> None:
+    Raises:
+        InputError: One is given for a category without labels.
+    """
     allowed = (*labelled.labels, *((ANY,) if labelled.overall else ()))
     for name in given:
         if name not in allowed:

@@ -117,7 +117,7 @@ def _of_array(array: NDArray[Any], limits: ImageLimits, shortest: int | None) ->
             "one image a call."
         )
     height, width = array.shape[:2]
-    _check_size(width, height, limits, where="image")
+    check_size(width, height, limits, where="image")
     if factor_for((width, height), shortest) > 1:
         array = np.asarray(_reduced(Image.fromarray(array), shortest))
     return Picture((array,), width, height)
@@ -125,7 +125,7 @@ def _of_array(array: NDArray[Any], limits: ImageLimits, shortest: int | None) ->
 
 def _of_pillow(image: Image.Image, limits: ImageLimits, shortest: int | None) -> Picture:
     width, height = image.size
-    _check_size(width, height, limits, where="image")
+    check_size(width, height, limits, where="image")
     if image.mode == "F":
         raise InputError(
             "image: a PIL image of mode F (floats), whose range nobody knows. Expected RGB or "
@@ -177,7 +177,7 @@ def _of_content(
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
             width, height = opened.size
-            _check_size(width, height, limits, where=where)
+            check_size(width, height, limits, where=where)
             if shortest is not None and opened.format == "JPEG":
                 opened.draft(None, (shortest, shortest))
             frames = tuple(_frames(opened, limits, shortest, where=where))
@@ -207,7 +207,7 @@ def _frames(
     for index in range(count):
         if index:  # one by one: each may enlarge a GIF's canvas, and is drawn over those before it
             opened.seek(index)
-            _check_size(*opened.size, limits, where=where)
+            check_size(*opened.size, limits, where=where)
         if index in chosen:
             yield _upright_rgb(opened, shortest)
 
@@ -276,7 +276,12 @@ def _check_bytes(count: int, limits: ImageLimits, *, where: str) -> None:
         )
 
 
-def _check_size(width: int, height: int, limits: ImageLimits, *, where: str) -> None:
+def check_size(width: int, height: int, limits: ImageLimits, *, where: str) -> None:
+    """Refuse a picture that is too small, too large or too long.
+
+    Raises:
+        ImageError: It is.
+    """
     size = f"{width}x{height} pixels"
     short, long = sorted((width, height))
     if short < _SHORTEST_SIDE:

@@ -12,6 +12,7 @@ import numpy as np
 from guardkit.errors import InputError
 from guardkit.metrics.bootstrap import Estimate, Metric, estimate
 from guardkit.metrics.ranking import Bools, Counts, Floats, Ranking, always_positive_f1, rank
+from guardkit.metrics.shares import wilson_interval
 
 FEW = 20
 """Fewer positives than this are too few to trust: one row moves recall by more than 5 points."""
@@ -55,6 +56,10 @@ class Row:
     """Name -> number and interval; `precision`, `recall`, `f1` and `fpr` are at the threshold."""
     always_positive_f1: float | None
     """The F1 of calling every row positive."""
+    false_positives: int | None = None
+    """Negatives called positive; None in reports older than this field."""
+    fpr_bounds: tuple[float, float] | None = None
+    """The 95 % Wilson interval of `fpr`, which says something of 0 false positives too; None without negatives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,17 @@ def measure(truth: Bools, scores: Floats, plan: Plan) -> Row:
     (1.0, True)
     """
     ranking = rank(truth, scores)
+    false_positives = ranking.counts_at(plan.threshold).false_positives
     return Row(
         rows=len(truth),
         positives=ranking.positives,
         is_thin=ranking.positives < FEW,
         metrics=estimate(ranking, _metrics(plan), resamples=plan.resamples, seed=plan.seed),
         always_positive_f1=always_positive_f1(ranking.positives, len(truth)),
+        false_positives=false_positives,
+        fpr_bounds=wilson_interval(false_positives, ranking.negatives)
+        if ranking.negatives
+        else None,
     )
 
 

@@ -84,7 +84,7 @@ def usable(policy: Policy, decision: Decision, original: object, *, name: str) -
         policy: Its mode counts.
         decision: A decision whose edited text or image, if there is one, is in place.
         original: What was checked.
-        name: Of its field: `text` or `image`.
+        name: Of its field: `text`, `image` or `video`.
     """
     if policy.mode == "shadow":
         passed = {name: original, "edits": (), "vault": None}

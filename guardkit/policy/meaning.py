@@ -13,6 +13,7 @@ from typing import Any
 
 from guardkit.artifacts import Artifact, artifact_names, find_artifact
 from guardkit.errors import ArtifactError
+from guardkit.policy.rules import VideoLimits
 from guardkit.policy.shape import nearest
 from guardkit.policy.tree import Key
 from guardkit.steps import (
@@ -77,6 +78,7 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
             )
     for name, entries in lists.items():
         yield from _check_list(_mapping(entries), ("lists", name))
+    yield from _check_videos(_mapping(_mapping(data.get("limits")).get("videos")))
     yield from _check_ground(_mapping(data.get("ground")), data)
     yield from _check_concepts(_mapping(data.get("concepts")))
     if data.get("concepts_file") is not None:  # `load_policy` reads the file and takes the key out
@@ -93,6 +95,19 @@ def _models_of(stage: Mapping[str, Any], *, has_images: bool) -> Iterator[str]:
         yield FACE_DETECTOR
     if has_images and IMAGE_TEXT in scorers:
         yield TEXT_SAFETY
+
+
+def _check_videos(limits: Mapping[str, Any]) -> Iterator[Problem]:
+    """No more frames are to agree than are looked at."""
+    default = VideoLimits()
+    frames = limits.get("frames", default.frames)
+    agreeing = limits.get("agreeing", default.agreeing)
+    if isinstance(frames, int) and isinstance(agreeing, int) and agreeing > frames:
+        where: Where = ("limits", "videos", "agreeing" if "agreeing" in limits else "frames")
+        yield (
+            where,
+            f"{agreeing} frames are to agree, {frames} are looked at. Lower 'agreeing' or raise 'frames'.",
+        )
 
 
 def _check_concepts(concepts: Mapping[str, Any]) -> Iterator[Problem]:

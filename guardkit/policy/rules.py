@@ -83,6 +83,19 @@ class ImageLimits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """Frames of an animation that are scored, spread evenly; the others are not looked at."""
 
 
+class VideoLimits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Bounds on a video, and how it is looked at; a frame of it is held to `limits.images` as well."""
+
+    max_bytes: Annotated[int, Meta(ge=1, le=4_000_000_000)] = 268_435_456
+    max_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 600
+    max_frames: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    """Counted before any is decoded."""
+    frames: Annotated[int, Meta(ge=1, le=1000)] = 16
+    """Frames that are scored, the first, the last and others evenly between; the rest is not looked at."""
+    agreeing: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Of them, how many must reach a rule's threshold: 1, any one; k, k of `frames`. A video of fewer frames: all of them."""
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Bounds on the work one check may cause."""
 
@@ -92,6 +105,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     max_characters: Annotated[int, Meta(ge=1, le=1_000_000)] = 8000
     too_long: FailureAction = "block"
     images: ImageLimits = ImageLimits()
+    videos: VideoLimits = VideoLimits()
 
 
 class Gather(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -22,6 +22,7 @@ FLOORS = {
         "places",
         "steps",
         "artifacts",
+        "walk",
         "metrics",
     ),
     2: ("policy", "runtime"),

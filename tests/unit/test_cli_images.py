@@ -88,6 +88,8 @@ def test_a_prompt_goes_with_the_picture(
     [
         pytest.param(["a text", "--out", "a.png"], "--out: goes with --image", id="text"),
         pytest.param(["a text", "--prompt", "b"], "--prompt: goes with --image", id="prompt"),
+        pytest.param(["--video", "a", "--out", "b.png"], "--out: goes with --image", id="film"),
+        pytest.param(["--video", "a", "--image", "b"], "both are given", id="film-and-image"),
         pytest.param(["--image", "a", "b", "--out", "c.png"], "2 images for one file", id="two"),
         pytest.param(["--image", "a", "--out", "c.tiff"], "ending '.tiff'. Expected", id="ending"),
         pytest.param(["--image", "a", "--out", "none/c.png"], "no folder none", id="folder"),

@@ -198,7 +198,9 @@ def test_people_get_a_table_and_the_thin_categories(
     ("arguments", "message"),
     [
         pytest.param(["--slice", "grou"], "Did you mean 'group'?", id="slice"),
-        pytest.param(["--slice", "text"], "the column of the texts", id="slice-on-texts"),
+        pytest.param(
+            ["--slice", "text"], "that column holds what is measured", id="slice-on-texts"
+        ),
         pytest.param(["--text-column", "body"], "--text-column body: no such column", id="text"),
         pytest.param(["--threshold", "hate=0.5"], "Expected one of insult, threat, any", id="bar"),
         pytest.param(["--model", "no-such-model"], "no-such-model", id="model"),
