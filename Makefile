@@ -4,12 +4,13 @@ VENV := .venv
 TRAIN := .venv-train
 TRITON := .venv-triton
 OCR := .venv-ocr
+OPENAI := .venv-openai
 PYTHON311 ?= python3.11
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs policies test-train test-ocr test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
+.PHONY: help demo test check docs policies test-train test-ocr test-openai test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ test-train: $(TRAIN)/.done  ## run the tests of training and export (installs to
 
 test-ocr: $(OCR)/.done  ## run the tests that read text in images (installs OpenCV)
 	$(OCR)/bin/python -m pytest tests/ocr
+
+test-openai: $(OPENAI)/.done  ## run the tests of the guarded client with the package openai and a local server
+	$(OPENAI)/bin/python -m pytest tests/openai
 
 test-triton: $(TRITON)/.done  ## run the tests against a real Triton server (needs Python 3.11)
 	$(TRITON)/bin/python tests/triton/libpython.py
@@ -95,6 +99,11 @@ $(TRAIN)/.done: pyproject.toml constraints.txt
 $(OCR)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(OCR)
 	$(OCR)/bin/python $(PIP_INSTALL) -e ".[cpu,ocr]" pytest hypothesis onnx
+	touch $@
+
+$(OPENAI)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OPENAI)
+	$(OPENAI)/bin/python $(PIP_INSTALL) -e ".[cpu,image]" openai pytest hypothesis onnx
 	touch $@
 
 $(TRITON)/.done: pyproject.toml constraints-triton.txt

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 _ROOMS = {
     "torch": ["guardkit/train/*", "guardkit/export/*", "tests/training"],  # make test-train
     "rapidocr": ["tests/ocr"],  # make test-ocr
+    "openai": ["tests/openai"],  # make test-openai
     "tritonclient": ["guardkit/runtime/wire_*.py"],
     "pytriton": ["tests/triton"],  # make test-triton
     "triton_python_backend_utils": ["guardkit/serve/*_model*.py"],  # inside a server alone
