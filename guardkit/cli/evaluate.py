@@ -1,4 +1,4 @@
-"""`guardkit eval text`: how well a policy finds what people labelled."""
+"""`guardkit eval`, and `eval text`: how well a policy finds what people labelled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from guardkit.bench.report import table
-from guardkit.cli.shared import Verbs, add_verb, read_policy
+from guardkit.cli import evaluate_generator
+from guardkit.cli.shared import Verbs, add_verb, at_least_zero, read_policy
 from guardkit.evaluate.model import with_model
 from guardkit.evaluate.page import THIN, TITLES, render_page, share
 from guardkit.evaluate.read import OVERALL, read_labelled
@@ -23,7 +24,7 @@ _NONE = Estimate(None)
 def add(verbs: Verbs) -> None:
     """Add the verb `eval` and its sub-verb."""
     parser = add_verb(
-        verbs, "eval", text="measure a policy on texts that people labelled", example=_EXAMPLE
+        verbs, "eval", text="measure a policy on labelled texts, or a generator", example=_EXAMPLE
     )
     kinds = parser.add_subparsers(metavar="KIND", required=True)
     text = add_verb(
@@ -54,7 +55,7 @@ def add(verbs: Verbs) -> None:
     )
     text.add_argument(
         "--bootstrap",
-        type=_count,
+        type=at_least_zero,
         default=1000,
         metavar="DRAWS",
         help="draws of the 95 %% intervals (default: 1000; 0: none)",
@@ -64,6 +65,7 @@ def add(verbs: Verbs) -> None:
         "--out", type=Path, metavar="FOLDER", help="write report.json and report.html"
     )
     text.set_defaults(run=run_text)
+    evaluate_generator.add(kinds)
 
 
 def run_text(args: argparse.Namespace) -> int:
@@ -128,13 +130,3 @@ def _threshold(text: str) -> tuple[str, float]:
             f"'{text}' is not CATEGORY=NUMBER with a number in [0, 1], for example hate=0.5"
         )
     return ANY if name in OVERALL else name.replace("_", "-"), value
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
-    return value
