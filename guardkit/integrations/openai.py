@@ -132,7 +132,7 @@ class Completions:
         decisions = terms.guard.check_prompts(checked, terms.context) if _asks(terms) else []
         read = _allowed(terms.guard, read, decisions)
         if stream:
-            asked = _streamed(read, decisions, arguments)
+            asked = _streamed(terms, read, decisions, arguments)
             source = _now(create(**asked))
             return GuardedStream(
                 terms.guard, source, context=terms.context, pass_unchecked=terms.pass_unchecked
@@ -172,7 +172,7 @@ class AsyncCompletions:
         decisions = await terms.guard.acheck_prompts(checked, terms.context) if _asks(terms) else []
         read = _allowed(terms.guard, read, decisions)
         if stream:
-            source = await _soon(create(**_streamed(read, decisions, arguments)))
+            source = await _soon(create(**_streamed(terms, read, decisions, arguments)))
             return AsyncGuardedStream(
                 terms.guard, source, context=terms.context, pass_unchecked=terms.pass_unchecked
             )
@@ -232,9 +232,12 @@ def _allowed(guard: Guard, read: Conversation, decisions: Sequence[Decision]) ->
 
 
 def _streamed(
-    read: Conversation, decisions: Sequence[Decision], arguments: dict[str, Any]
+    terms: Terms, read: Conversation, decisions: Sequence[Decision], arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """What the client is asked for a stream, with guidance where the prompt itself asks for it."""
+    if terms.guard.policy.output_text is None:
+        name = terms.guard.policy.policy
+        raise InputError(f"stream: policy '{name}' has no stage output-text. Add one to it.")
     one_at_a_time(arguments)
     call = ChatCall(read, arguments, pass_unchecked=True)  # the stream looks at what comes
     told, prompt = None, read.texts[-1]

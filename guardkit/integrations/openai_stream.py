@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterator
-from typing import Any
+from typing import Any, Self
 
 from guardkit.errors import InputError
 from guardkit.guard import Guard
@@ -89,17 +89,27 @@ class GuardedStream(Iterator[Any]):
     def __next__(self) -> Any:
         return next(self._made)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Give the connection back."""
         self._made.close()
+        self._close_source()
+
+    def _close_source(self) -> None:
         if hasattr(self._source, "close"):
             self._source.close()
 
     def _make(self) -> Generator[Any, None, None]:
-        for piece in self._stream:
-            yield self._chunks.carry(piece)
-        if hasattr(self._source, "close"):  # it may have been left in the middle
-            self._source.close()
+        try:
+            for piece in self._stream:
+                yield self._chunks.carry(piece)
+        finally:
+            self._close_source()  # it may have been left in the middle
         yield from self._chunks.last(self.end)
 
 
@@ -122,6 +132,12 @@ class AsyncGuardedStream(AsyncIterator[Any]):
     async def __anext__(self) -> Any:
         return await anext(self._made)
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         """Give the connection back."""
         if hasattr(self._source, "close"):
@@ -132,9 +148,11 @@ class AsyncGuardedStream(AsyncIterator[Any]):
             yield self._chunks.text_of(chunk)
 
     async def _make(self) -> AsyncIterator[Any]:
-        async for piece in self._stream:
-            yield self._chunks.carry(piece)
-        await self.close()
+        try:
+            async for piece in self._stream:
+                yield self._chunks.carry(piece)
+        finally:
+            await self.close()
         for chunk in self._chunks.last(self.end):
             yield chunk
 

@@ -312,6 +312,57 @@ def test_a_tool_call_in_a_stream_is_refused_unless_it_may_pass() -> None:
     assert [one.choices[0].delta.tool_calls for one in found if one.choices].count(["call"]) == 1
 
 
+class Connection:
+    """Chunks over a connection that somebody has to give back; the last one may be an error."""
+
+    def __init__(self, *sent: Any) -> None:
+        self._sent = iter(sent)
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for one in self._sent:
+            if isinstance(one, Exception):
+                raise one
+            yield one
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def streamed(source: Connection) -> Any:
+    return guarded(Client(source), guard()).chat.completions.create(
+        messages=user("Hi"), stream=True
+    )
+
+
+def test_a_stream_that_is_blocked_left_or_never_read_gives_the_connection_back() -> None:
+    source = Connection(*chunks("I will kill.", *["And so on."] * 500))
+    list(streamed(source))
+    assert source.closed
+    source = Connection(*chunks(*[f"{CALM} "] * 500))
+    with streamed(source) as stream:
+        next(stream)
+    assert source.closed
+    source = Connection(*chunks(CALM))
+    streamed(source).close()
+    assert source.closed
+
+
+def test_an_error_in_the_middle_of_a_stream_is_raised_and_the_connection_given_back() -> None:
+    source = Connection(*chunks(CALM)[:2], ConnectionError("reset"))
+    with pytest.raises(ConnectionError, match="reset"):
+        list(streamed(source))
+    assert source.closed
+
+
+def test_a_stream_is_not_asked_for_when_no_stage_would_check_it() -> None:
+    client = Client(chunks(CALM))
+    bare = Guard(Policy("bare", prompt=POLICY.prompt), scorers=[Words()])
+    with pytest.raises(InputError, match="'bare' has no stage output-text"):
+        guarded(client, bare).chat.completions.create(messages=user("Hi"), stream=True)
+    assert not client.asked
+
+
 def test_what_is_no_stream_is_named() -> None:
     with pytest.raises(InputError, match=r"stream gave int\. Expected chunks"):
         ask(Client([1]), user("Hi"), stream=True)
