@@ -23,10 +23,9 @@ _STRONGER = 1.1
 _FAINT = 0.5  # chosen: what is weaker may have no say in the picture, and must not hide what has
 _DEEPEST = 50  # brackets in brackets; chosen: 1.1 ** 50 is over 100
 _AND = re.compile(r"\bAND\b")
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_BREAK = re.compile(r"\bBREAK\b")
 _NETWORK = re.compile(r"<(\w+):([^>]+)>")
 _NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*")
-_WEIGHTED = re.compile(r"(?s)(.*?)\s*:\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*")
 _CLOSES = {")": "(", "]": "["}
 
 
@@ -84,16 +83,20 @@ def parse_prompt(prompt: str) -> Parsed:
     >>> [(one.texts_at(1, 20)[0], one.weight) for one in parsed.subprompts]
     [('a quiet harbour', 1.0), ('fog', 0.5)]
     """
-    networks = tuple(dict.fromkeys(found[2].split(":")[0] for found in _NETWORK.finditer(prompt)))
-    plain = _BREAK.sub(" ", _NETWORK.sub("", prompt))
+    end = (
+        prompt.rfind(">") + 1
+    )  # no network ends after it; searched for there, many that never end take long
+    named = (found[2].split(":")[0] for found in _NETWORK.finditer(prompt, 0, end))
+    networks = tuple(dict.fromkeys(named))
+    plain = _BREAK.sub(" ", _NETWORK.sub("", prompt[:end]) + prompt[end:])
     return Parsed(tuple(_subprompt(text) for text in _AND.split(plain)), networks)
 
 
 def _subprompt(text: str) -> Subprompt:
-    weight = 1.0
-    if found := _WEIGHTED.fullmatch(text):
-        text, weight = found[1], float(found[2])
-    return Subprompt(_Reader(text).read(0, len(text), 0), weight)
+    before, colon, after = text.rpartition(":")
+    number = _number(after) if colon else None
+    said, weight = (text, 1.0) if number is None else (before, number)
+    return Subprompt(_Reader(said).read(0, len(said), 0), weight)
 
 
 class _Reader:
