@@ -5,12 +5,13 @@ TRAIN := .venv-train
 TRITON := .venv-triton
 OCR := .venv-ocr
 VIDEO := .venv-video
+OPENAI := .venv-openai
 PYTHON311 ?= python3.11
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs policies test-train test-ocr test-video test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
+.PHONY: help demo test check docs policies test-train test-ocr test-openai test-video test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ test-video: $(VIDEO)/.done  ## run the tests that read videos (installs PyAV), w
 	$(VIDEO)/bin/python -m pytest tests/video guardkit/image/video.py
 	$(VIDEO)/bin/python -m pip install --quiet --disable-pip-version-check av==15.0.0
 	$(VIDEO)/bin/python -m pytest tests/video guardkit/image/video.py
+
+test-openai: $(OPENAI)/.done  ## run the tests of the guarded client with the package openai and a local server
+	$(OPENAI)/bin/python -m pytest tests/openai
 
 test-triton: $(TRITON)/.done  ## run the tests against a real Triton server (needs Python 3.11)
 	$(TRITON)/bin/python tests/triton/libpython.py
@@ -107,6 +111,11 @@ $(OCR)/.done: pyproject.toml constraints.txt
 $(VIDEO)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VIDEO)
 	$(VIDEO)/bin/python $(PIP_INSTALL) -e ".[cpu,video]" pytest hypothesis onnx
+	touch $@
+
+$(OPENAI)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OPENAI)
+	$(OPENAI)/bin/python $(PIP_INSTALL) -e ".[cpu,image]" openai pytest hypothesis onnx
 	touch $@
 
 $(TRITON)/.done: pyproject.toml constraints-triton.txt

@@ -6,6 +6,7 @@ _ROOMS = {
     "torch": ["guardkit/train/*", "guardkit/export/*", "tests/training"],  # make test-train
     "rapidocr": ["tests/ocr"],  # make test-ocr
     "av": ["guardkit/image/video.py", "tests/video"],  # make test-video
+    "openai": ["tests/openai"],  # make test-openai
     "tritonclient": ["guardkit/runtime/wire_*.py"],
     "pytriton": ["tests/triton"],  # make test-triton
     "triton_python_backend_utils": ["guardkit/serve/*_model*.py"],  # inside a server alone

@@ -1,4 +1,4 @@
-"""`guardkit eval`: how well a policy finds what people labelled, in texts and in images."""
+"""`guardkit eval`, and `eval text` and `eval image`: how well a policy finds what people labelled."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from guardkit.bench.report import table
+from guardkit.cli import evaluate_generator
 from guardkit.cli.progress import Progress
-from guardkit.cli.shared import Verbs, add_verb, read_policy
+from guardkit.cli.shared import Verbs, add_verb, at_least_zero, read_policy
 from guardkit.errors import InputError
 from guardkit.evaluate.images import (
     LabelledImages,
@@ -43,12 +44,13 @@ def add(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "eval",
-        text="measure a policy on texts or images that people labelled",
+        text="measure a policy on labelled texts or images, or a generator",
         example=_EXAMPLE,
     )
     kinds = parser.add_subparsers(metavar="KIND", required=True)
     _add_text(kinds)
     _add_image(kinds)
+    evaluate_generator.add(kinds)
 
 
 def _add_text(kinds: Verbs) -> None:
@@ -105,7 +107,7 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--bootstrap",
-        type=_count,
+        type=at_least_zero,
         default=1000,
         metavar="DRAWS",
         help="draws of the 95 %% intervals (default: 1000; 0: none)",
@@ -218,13 +220,3 @@ def _threshold(text: str) -> tuple[str, float]:
             f"'{text}' is not CATEGORY=NUMBER with a number in [0, 1], for example hate=0.5"
         )
     return ANY if name in OVERALL else name.replace("_", "-"), value
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
-    return value

@@ -50,6 +50,17 @@ def positive(text: str) -> int:
     return value
 
 
+def at_least_zero(text: str) -> int:
+    """An argument that is a number of things, or none."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
+    return value
+
+
 def print_json(value: Any) -> None:
     """One JSON document on one line, for scripts."""
     print(json.dumps(value, ensure_ascii=False))

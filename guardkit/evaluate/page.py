@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from guardkit.evaluate.plots import plot_precision_recall, plot_reliability, plot_roc
@@ -32,7 +32,7 @@ th:first-child, td:first-child { text-align: left } th { font-weight: 600 }
 small { color: #5c6670; display: block } .thin { color: #a33b00 } dt { font-weight: 600; float: left; clear: left; width: 9rem } dd { margin-left: 9.5rem; overflow-wrap: anywhere }
 svg { margin-right: 1rem } svg text { font: 10px system-ui, sans-serif; fill: #5c6670 } svg .title { font-size: 12px; font-weight: 600; fill: #1c2024 }
 .grid { stroke: #e6e9ec; fill: none } .chance { stroke: #98a2ad; stroke-dasharray: 4 3; fill: none } .curve { stroke: #0b63ce; stroke-width: 2; fill: none }
-.threshold { fill: #d9480f } .bin { fill: #0b63ce; fill-opacity: .6 }
+.made { stroke: #d9480f; stroke-width: 2; fill: none } .threshold { fill: #d9480f } .bin { fill: #0b63ce; fill-opacity: .6 }
 """
 
 
@@ -44,25 +44,30 @@ def render_page(report: Report) -> str:
             f"<h1>{escape(report.data)} under {escape(report.policy_id)}</h1>",
             _head(report),
             "<h2>All categories</h2>",
-            _table(_summary_head(), [_summary_row(target) for target in targets]),
+            table(_summary_head(), [_summary_row(target) for target in targets]),
             _notes(report),
             *(_target(target) for target in targets),
         ]
     )
+    return document(report.data, body)
+
+
+def document(data: str, body: str) -> str:
+    """A page about some data; the body is HTML already."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>guardkit eval: {escape(report.data)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<title>guardkit eval: {escape(data)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
 
 
 def share(value: float | None) -> str:
-    """A number in [0, 1] with three digits, or a dash for one that is not defined.
+    """A number in [-1, 1] with three digits, or a dash for one that is not defined.
 
-    >>> share(None), share(0.25), share(1.0)
-    ('-', '.250', '1.000')
+    >>> share(None), share(0.25), share(1.0), share(-0.25)
+    ('-', '.250', '1.000', '-.250')
     """
-    return "-" if value is None else f"{value:.3f}".removeprefix("0")
+    return "-" if value is None else f"{value:.3f}".replace("0.", ".", 1)
 
 
 def false_positives(row: Row) -> tuple[str, ...]:
@@ -93,6 +98,11 @@ def _head(report: Report) -> str:
         "not scored": ", ".join(report.not_scored) or "none",
         "columns ignored": ", ".join(report.ignored_columns) or "none",
     }
+    return facts_list(facts)
+
+
+def facts_list(facts: Mapping[str, str]) -> str:
+    """Names and what they are."""
     return (
         f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())}</dl>"
     )
@@ -130,7 +140,7 @@ def _cells(name: str, row: Row, more: Sequence[str] = ()) -> list[str]:
         f"{escape(name)}{thin}",
         f"{row.positives} / {row.rows}",
         *more,
-        *(_estimate(row.metrics.get(metric, _NONE)) for metric in TITLES),
+        *(estimate_cell(row.metrics.get(metric, _NONE)) for metric in TITLES),
         _counted_of(false_positives(row)),
         share(row.always_positive_f1),
     ]
@@ -140,7 +150,8 @@ def _counted_of(parts: Sequence[str]) -> str:
     return "".join([parts[0], *(f"<small>{part}</small>" for part in parts[1:])])
 
 
-def _estimate(one: Estimate) -> str:
+def estimate_cell(one: Estimate) -> str:
+    """A number with its interval below, as HTML."""
     if one.low is None:
         return share(one.value)
     return f"{share(one.value)}<small>[{share(one.low)}, {share(one.high)}]</small>"
@@ -193,7 +204,7 @@ def _slice(one: SliceReport) -> str:
     gap_text = listed or f"<li>none: fewer than two groups with {FEW} rows of a class</li>"
     return (
         f"<h3>By {escape(one.column)}</h3>"
-        f"{_table(head, [_cells(name, row) for name, row in one.groups.items()])}"
+        f"{table(head, [_cells(name, row) for name, row in one.groups.items()])}"
         f"<p>Widest gaps:</p><ul>{gap_text}</ul>"
     )
 
@@ -205,7 +216,7 @@ _OVERLAPS = {
 }
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; the cells are HTML already."""
     top = "".join(f"<th>{cell}</th>" for cell in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)

@@ -49,6 +49,28 @@ def plot_reliability(bins: Sequence[Bin]) -> str:
     return _square("Reliability", "mean score", "share of positives", parts)
 
 
+def plot_shares_above(given: Points, made: Points) -> str:
+    """The share of inputs, and of generations, above each score: the area between them is WInToRe.
+
+    Args:
+        given: (score, share of inputs above it), each in [0, 1].
+        made: Likewise of the generations.
+    """
+    parts = [_line(given, "curve"), _line(made, "made")]
+    return _square("Inputs (blue), generations (red)", "score", "share above it", parts)
+
+
+def plot_reflection(points: Points) -> str:
+    """The mean score of an input's generations against its own; above the line it was made worse.
+
+    Args:
+        points: (score of the input, mean of its generations), each in [0, 1].
+    """
+    dots = [f'<circle class="bin" cx="{_x(x)}" cy="{_y(y)}" r="2.5"/>' for x, y in points]
+    parts = [_line(((0, 0), (1, 1)), "chance"), *dots]
+    return _square("What is made of an input", "input", "mean of its generations", parts)
+
+
 def _square(title: str, x_label: str, y_label: str, parts: Sequence[str]) -> str:
     width, height = _LEFT + _SIDE + _RIGHT, _TOP + _SIDE + _BOTTOM
     middle_x, middle_y = _LEFT + _SIDE / 2, _TOP + _SIDE / 2

@@ -130,6 +130,26 @@ def read_texts(path: Path, *, text_column: str = "text") -> tuple[str, ...]:
     return _texts(read_table(path), text_column)
 
 
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """A file of prompts, labelled or not. Its repr holds no text."""
+
+    file: str
+    """The file's name, without its folder."""
+    sha256: str
+    texts: tuple[str, ...] = field(repr=False)
+    slices: Mapping[str, tuple[str, ...]]
+    """Column -> the group of each row."""
+
+
+def read_prompts(path: Path, *, text_column: str = "text", slices: Sequence[str] = ()) -> Prompts:
+    """Prompts and their groups; arguments and errors as for `read_labelled`."""
+    table = read_table(path)
+    groups = {column: _groups(table, column, text_column) for column in slices}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Prompts(path.name, digest, _texts(table, text_column), groups)
+
+
 def derive_overall(labels: Mapping[str, Labels]) -> Labels | None:
     """Positive when any harm category is; negative when all that are known are negative.
 

@@ -101,14 +101,19 @@ def from_json(line: str | bytes) -> Report:
 
 
 def write_report(report: Report, folder: Path, page: str) -> None:
-    """Write `report.json` and `report.html` into a folder, made when missing.
+    """Write `report.json` and `report.html` into a folder; errors as in `write_files`."""
+    write_files(to_json(report), folder, page)
+
+
+def write_files(document: str, folder: Path, page: str) -> None:
+    """Write a JSON document and a page into a folder, made when missing.
 
     Raises:
         InputError: The folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(f"{to_json(report)}\n", "utf-8")
+        (folder / "report.json").write_text(f"{document}\n", "utf-8")
         (folder / "report.html").write_text(page, "utf-8")
     except OSError as e:
         raise InputError(f"--out {folder}: cannot be written ({e.strerror}).") from e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from PIL import Image
@@ -36,3 +37,10 @@ def write_image(pixels: Pixels, path: Path) -> None:
         Image.fromarray(pixels).save(path, _KINDS[path.suffix.lower()], quality=_QUALITY)
     except OSError as e:
         raise InputError(f"{path}: cannot be written ({e.strerror or type(e).__name__}).") from e
+
+
+def as_png(pixels: Pixels) -> bytes:
+    """The bytes of a PNG of uint8 RGB [H, W, 3]."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

@@ -69,7 +69,7 @@ def test_the_rewriter_sees_what_is_left_to_blame() -> None:
 class Calm:
     """A rewriter that finds nothing wrong."""
 
-    def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:  # noqa: ARG002
+    def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
         return text
 
 
