@@ -54,6 +54,64 @@ roles, titles, languages and rare nouns; the harmless texts of the second before
 """
 
 
+def rewriter_card(reader: Manifest, writer: Manifest) -> str:
+    """The card of `prompt-rewriter`, which tells of both halves."""
+    found = json.loads((_RESULTS / "rewriting.json").read_text())
+    sizes = [one.files[one.model].size_bytes / 1e6 for one in (reader, writer)]
+    return f"""# {reader.id}
+
+Makes risky image prompts harmless and rude sentences neutral, and keeps the rest of a text as it is. MiniLM-L6
+(sentence-transformers/all-MiniLM-L6-v2, Apache-2.0) reads a text; `{writer.id}`, three layers, writes: at every place it copies a piece of
+the text or writes one of its own vocabulary. int8, {sizes[0]:.0f} and {sizes[1]:.0f} MB. Made by `guardkit train prompt-rewriter` and `guardkit export
+prompt-rewriter`. Licence: {reader.licence}.
+
+The editor `rewrite` and `Guard.rewrite` run it on what a rule found: words that a scorer blames (its spans) may not be copied. Without a span it
+rewrites what its own head (`risk`) finds wrong. What comes of it is scored again by the policy; a text that is still not allowed gets one more round, and
+is then blocked (`after_edit`). A rewriting whose embedding lies further than cosine .5 from the text's is not used.
+
+## Training data
+
+ParaDetox (train); pairs written for guardkit (`data/written/repairs`: risky image prompts and requests and what became of them, rude sentences and neutral ones,
+harmless look-alikes that stay), no public benchmark among them; COCO captions, DiffusionDB prompts and neutral sentences, as they are, and with
+words replaced, thrown in or said twice, to be put right. Licences: `THIRD_PARTY.md`. No larger model taught it; the pairs did.
+
+## Measured
+
+`python -m bench.rewriting --data <shared data> --bases <get_models.py> --judges <bench.judges>`, {found["models"][-1]}. The judges are trained on other
+bases and other sources (`python -m bench.judges`). J is the product of style, similarity and fluency, sentence by sentence. 95 % intervals.
+
+{_every_table(found)}
+`image_risks`, `image_harmless` were looked at while it was made; `image_risks_second`, `image_harmless_second` were not. What it gets wrong is in the tables: given up, not found, still
+harmful, too far.
+
+## Limits
+
+- English. Other languages are left as they are, or given up.
+- It does not know what is in the world: a replacement fits the grammar more often than the scene.
+- Prompts about abuse that name no risky word are not found; nor does it see what several harmless words mean together.
+- One passage of 300 characters at a time; a longer prompt's passages do not know of each other.
+- It repairs prompts for pictures and rude sentences; it does not answer, warn or comment.
+"""
+
+
+def _every_table(found: dict[str, Any]) -> str:
+    return "\n".join(_table(title, rows) for title, rows in found.items() if title != "models")
+
+
+def writer_card(writer: Manifest) -> str:
+    """The card of `prompt-rewriter-decoder`."""
+    size_mb = writer.files[writer.model].size_bytes / 1e6
+    return f"""# {writer.id}
+
+The second half of `{writer.fitted.model if writer.fitted else ""}`, whose card tells what was measured and on what it was trained. Three decoder layers, int8, {size_mb:.0f} MB.
+Licence: {writer.licence}.
+
+In: `states` f32 [windows, tokens, 384] of the first half, `attention_mask` int64, `banned` f32 (1 where nothing may be copied from), `written` int64 [windows, pieces]
+(places in `1/pieces.txt`, the start first) and `copied` int64 (source positions, -1 for what was not copied). Out: `best` int64 [windows, pieces], what comes next at every place:
+below the size of the vocabulary a piece, above it a source position.
+"""
+
+
 def image_card(first: Manifest, second: Manifest) -> str:
     """The card of `image-safety`, which tells of both modes."""
     costs = json.loads((_RESULTS / "images.json").read_text())

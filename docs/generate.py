@@ -20,7 +20,14 @@ import msgspec
 from bench.peers import PeersReport
 from bench.peers import rendered as peers_table
 from bench.tables import cascade_rows, rendered, robustness_rows
-from docs.cards import face_card, image_card, second_image_card, tagger_card
+from docs.cards import (
+    face_card,
+    image_card,
+    rewriter_card,
+    second_image_card,
+    tagger_card,
+    writer_card,
+)
 from guardkit import errors
 from guardkit.artifacts import load_artifact
 from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
@@ -101,12 +108,20 @@ def _configs() -> dict[str, str]:
 def _cards() -> dict[str, str]:
     """The cards that are made of a benchmark's figures."""
     artifact = load_artifact(_ROOT / "exported_models/pii-tagger")
-    first, second, faces = (
+    first, second, faces, reader, writer = (
         load_artifact(_ROOT / "exported_models" / name).manifest
-        for name in ("image-safety", "image-safety-second", "face-detector")
+        for name in (
+            "image-safety",
+            "image-safety-second",
+            "face-detector",
+            "prompt-rewriter",
+            "prompt-rewriter-decoder",
+        )
     )
     return {
         "exported_models/pii-tagger/CARD.md": tagger_card(artifact.manifest),
+        "exported_models/prompt-rewriter/CARD.md": rewriter_card(reader, writer),
+        "exported_models/prompt-rewriter-decoder/CARD.md": writer_card(writer),
         "exported_models/image-safety/CARD.md": image_card(first, second),
         "exported_models/image-safety-second/CARD.md": second_image_card(second),
         "exported_models/face-detector/CARD.md": face_card(faces),
@@ -171,6 +186,12 @@ def _results() -> str:
             "privacy",
             lambda found: found,
         ),
+        (
+            "Rewriting",
+            "python -m bench.rewriting --data <shared data> --bases <get_models.py> --judges <bench.judges>",
+            "rewriting",
+            lambda found: found,
+        ),
         ("Grounding", "python -m bench.ground", "ground", lambda found: found),
         (
             "Encoders of other guards, and the roofline",
@@ -223,7 +244,10 @@ def _readme() -> str:
     """The README with its table of measured figures filled in."""
     report = from_json((_ROOT / "bench/results/guardkit.json").read_text())
     quality = json.loads((_ROOT / "bench/results/quality.json").read_text())
+    rewriting = json.loads((_ROOT / "bench/results/rewriting.json").read_text())
     readme = _filled((_ROOT / "README.md").read_text(), "bench", _figures(report))
+    readme = _filled(readme, "repairs", _repairs(rewriting))
+    readme = _filled(readme, "rewriting", _rewriting_figures(rewriting))
     return _filled(readme, "quality", _quality_figures(quality))
 
 
@@ -232,6 +256,45 @@ def _filled(page: str, name: str, content: str) -> str:
     head, _, rest = page.partition(f"<!-- {name} -->")
     tail = rest.partition(f"<!-- /{name} -->")[2]
     return f"{head}<!-- {name} -->\n{content}<!-- /{name} -->{tail}"
+
+
+def _repairs(found: dict[str, Any]) -> str:
+    rows = "\n".join(f"| {row['what']} | {row['becomes']} |" for row in found["examples"])
+    return f"| prompt | under `text-to-image` |\n|---|---|\n{rows}\n\n"
+
+
+def _rewriting_figures(found: dict[str, Any]) -> str:
+    """Both judges in one line each; every table is on the card."""
+    rows = list[tuple[str, str]]()
+    for title, table in found.items():
+        if title.startswith("rude sentences"):
+            joint = " / ".join(row["J"] for row in table)
+            rows.append(
+                (
+                    f"{title}: J of the sentence as it is / a lexicon's words deleted / a person's / ours",
+                    joint,
+                )
+            )
+        elif title.startswith("image_risks_second") and "prompt-rewriter" in title:
+            everything = table[-1]
+            rows.append(
+                (
+                    f"{title}: repaired / given up",
+                    f"{everything['repaired']} / {everything['given up']}",
+                )
+            )
+    rows += [
+        (f"harmless, {row['what']}: changed", row["changed"]) for row in found["harmless prompts"]
+    ]
+    rows += [
+        (
+            f"{row['what']}, up to 32 tokens, one thread: p50 / p95",
+            f"{row['p50']} / {row['p95']} ms",
+        )
+        for row in found["one call of the rewriter at up to 32 tokens, CPU ms"]
+    ]
+    table = "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return f"| measured on {found['models'][-1]} | |\n|---|---|\n{table}\n\n"
 
 
 def _quality_figures(quality: dict[str, Any]) -> str:
@@ -275,8 +338,9 @@ def _figures(report: BenchReport) -> str:
     table = "\n".join(f"| {what} | {value} |" for what, value in rows)
     return (
         f"| measured | {machine.name}, one thread, int8 |\n|---|---|\n{table}\n\n"
-        f"Harm alone, by `text-safety` 0.3.0 and its fast tier; who is named (`text-to-image`) costs one more run of a model of that size, which\n"
-        f"ordinary words are spared; with it and the image models 296 MB are installed (`make test-wheel`). `make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
+        f"Harm alone, by `text-safety`, the cascade off. `text-to-image` also asks who is named (one more run of a model of that size, which ordinary words\n"
+        f"are spared) and has its rewriter read every prompt (another); with those 284 MB are installed (`make test-wheel`).\n"
+        f"`make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
     )
 
 

@@ -297,6 +297,15 @@ _SPECIAL_TOKENS = 2  # the [CLS] and [SEP] of every window
 _REINSTALL = "Reinstall guardkit or export the artifact again."
 
 
+_WHEELS = {
+    "text-safety-multi": "guardkit-text-safety-multi",
+    "image-safety": "guardkit-image-models",
+    "image-safety-second": "guardkit-image-models",
+    "face-detector": "guardkit-image-models",
+}
+"""Artifact -> the wheel it comes with, where that is not guardkit itself."""
+
+
 def find_artifact(name: str, *, path: Path | None = None) -> Artifact:
     """Find an artifact by name and read its manifest.
 
@@ -314,10 +323,10 @@ def find_artifact(name: str, *, path: Path | None = None) -> Artifact:
         if (folder / name / "manifest.json").is_file():
             return load_artifact(folder / name)
         tried.append(str(folder / name))
+    install = f"Install it (pip install {_WHEELS[name]}), or set" if name in _WHEELS else "Set"
     raise MissingArtifactError(
         f"artifact '{name}' not found. Tried: {'; '.join(tried)}. "
-        f"Set {MODELS.environment_variable} to the folder that holds it, or the policy's models.{name}.path; "
-        f"a model that has a wheel of its own comes with: pip install guardkit-{name}"
+        f"{install} {MODELS.environment_variable} to the folder that holds it, or the policy's models.{name}.path."
     )
 
 
