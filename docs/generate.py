@@ -35,7 +35,7 @@ from guardkit.cli.main import build_parser
 from guardkit.policy.rules import json_schema
 from guardkit.runtime.pbtxt import model_config
 from guardkit.runtime.pbtxt import render as render_config
-from guardkit.steps import EDITORS, IMAGE_EDITORS, SCORERS
+from guardkit.steps import EDITORS, IMAGE_EDITORS, REWRITER, SCORERS
 from guardkit.taxonomy import TAXONOMY
 
 _ROOT = Path(__file__).parent.parent
@@ -268,14 +268,9 @@ def _rewriting_figures(found: dict[str, Any]) -> str:
     rows = list[tuple[str, str]]()
     for title, table in found.items():
         if title.startswith("rude sentences"):
-            joint = " / ".join(row["J"] for row in table)
-            rows.append(
-                (
-                    f"{title}: J of the sentence as it is / a lexicon's words deleted / a person's / ours",
-                    joint,
-                )
-            )
-        elif title.startswith("image_risks_second") and "prompt-rewriter" in title:
+            names, joint = (" / ".join(row[name] for row in table) for name in ("what", "J"))
+            rows.append((f"{title}: J of {names}", joint))
+        elif title.startswith("image_risks_second") and REWRITER in title:
             everything = table[-1]
             rows.append(
                 (
@@ -284,7 +279,9 @@ def _rewriting_figures(found: dict[str, Any]) -> str:
                 )
             )
     rows += [
-        (f"harmless, {row['what']}: changed", row["changed"]) for row in found["harmless prompts"]
+        (f"harmless, {row['what']}: changed", row["changed"])
+        for row in found["harmless prompts"]
+        if REWRITER in row["what"]
     ]
     rows += [
         (
@@ -292,6 +289,7 @@ def _rewriting_figures(found: dict[str, Any]) -> str:
             f"{row['p50']} / {row['p95']} ms",
         )
         for row in found["one call of the rewriter at up to 32 tokens, CPU ms"]
+        if REWRITER in row["what"]
     ]
     table = "\n".join(f"| {what} | {value} |" for what, value in rows)
     return f"| measured on {found['models'][-1]} | |\n|---|---|\n{table}\n\n"

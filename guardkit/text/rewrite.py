@@ -89,7 +89,9 @@ class ModelRewriter:
         self._nothing_kept = np.zeros((1, layers, heads, 0, size), np.float32)
 
     def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
-        """Rewrite a text of any length, a passage at a time; no word that a span touches is copied.
+        """Rewrite a text of any length, a passage at a time.
+
+        Where the model by itself would leave all that the spans of a passage touch, no word of that is copied.
 
         Returns:
             None: the model went on without end, or the meaning is lost (`LEAST_SIMILARITY`).
