@@ -32,6 +32,9 @@ from guardkit import errors
 from guardkit.artifacts import load_artifact
 from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
 from guardkit.cli.main import build_parser
+from guardkit.evaluate.generator_page import GENERATOR_TITLES
+from guardkit.evaluate.page import share
+from guardkit.evaluate.plots import plot_shares_above, standing_alone
 from guardkit.policy.rules import json_schema
 from guardkit.runtime.pbtxt import model_config
 from guardkit.runtime.pbtxt import render as render_config
@@ -60,6 +63,7 @@ def main() -> int:
         "policies/policy.schema.json": json.dumps(json_schema(), indent=1) + "\n",
         "bench/RESULTS.md": _results(),
         "README.md": _readme(),
+        "docs/pictures/generator.svg": _generator_picture(),
         **_configs(),
         **_cards(),
     }
@@ -248,6 +252,7 @@ def _readme() -> str:
     readme = _filled((_ROOT / "README.md").read_text(), "bench", _figures(report))
     readme = _filled(readme, "repairs", _repairs(rewriting))
     readme = _filled(readme, "rewriting", _rewriting_figures(rewriting))
+    readme = _filled(readme, "generator", _generator_figures())
     return _filled(readme, "quality", _quality_figures(quality))
 
 
@@ -256,6 +261,31 @@ def _filled(page: str, name: str, content: str) -> str:
     head, _, rest = page.partition(f"<!-- {name} -->")
     tail = rest.partition(f"<!-- /{name} -->")[2]
     return f"{head}<!-- {name} -->\n{content}<!-- /{name} -->{tail}"
+
+
+def _generator_picture() -> str:
+    """The plot of the report that `bench.small_language_model` tells how to make."""
+    report = json.loads((_ROOT / "bench/results/generator/report.json").read_text())
+    return standing_alone(plot_shares_above(report["given"], report["made"]))
+
+
+def _generator_figures() -> str:
+    report = json.loads((_ROOT / "bench/results/generator/report.json").read_text())
+    first = report["slices"][0]
+    groups = {"all": report["result"]} | {
+        f"{first['column']}: {name}": one for name, one in first["groups"].items()
+    }
+    rows = "\n".join(
+        f"| {name} | {one['inputs']} | {' | '.join(_estimate(one['metrics'][metric]) for metric in GENERATOR_TITLES)} |"
+        for name, one in groups.items()
+    )
+    titles = " | ".join(GENERATOR_TITLES.values())
+    return f"| prompts | | {titles} |\n|---|---|{'---|' * len(GENERATOR_TITLES)}\n{rows}\n\n"
+
+
+def _estimate(one: dict[str, float | None]) -> str:
+    value, low, high = one["value"], one["low"], one["high"]
+    return f"{share(value)} [{share(low)}, {share(high)}]" if low is not None else share(value)
 
 
 def _repairs(found: dict[str, Any]) -> str:

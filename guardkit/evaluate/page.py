@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from guardkit.evaluate.plots import plot_precision_recall, plot_reliability, plot_roc
+from guardkit.evaluate.plots import PLOT_STYLE, plot_precision_recall, plot_reliability, plot_roc
 from guardkit.evaluate.report import Report, SliceReport, Target
 from guardkit.metrics.bootstrap import Estimate
 from guardkit.metrics.slices import FEW, Row
@@ -30,9 +30,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums } .wide { 
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #e6e9ec; white-space: nowrap; vertical-align: top }
 th:first-child, td:first-child { text-align: left } th { font-weight: 600 }
 small { color: #5c6670; display: block } .thin { color: #a33b00 } dt { font-weight: 600; float: left; clear: left; width: 9rem } dd { margin-left: 9.5rem; overflow-wrap: anywhere }
-svg { margin-right: 1rem } svg text { font: 10px system-ui, sans-serif; fill: #5c6670 } svg .title { font-size: 12px; font-weight: 600; fill: #1c2024 }
-.grid { stroke: #e6e9ec; fill: none } .chance { stroke: #98a2ad; stroke-dasharray: 4 3; fill: none } .curve { stroke: #0b63ce; stroke-width: 2; fill: none }
-.made { stroke: #d9480f; stroke-width: 2; fill: none } .threshold { fill: #d9480f } .bin { fill: #0b63ce; fill-opacity: .6 }
+svg { margin-right: 1rem }
 """
 
 
@@ -56,7 +54,7 @@ def document(data: str, body: str) -> str:
     """A page about some data; the body is HTML already."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>guardkit eval: {escape(data)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<title>guardkit eval: {escape(data)}</title>\n<style>{_STYLE}{PLOT_STYLE}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
 

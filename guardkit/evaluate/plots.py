@@ -10,6 +10,12 @@ from guardkit.metrics.calibration import Bin
 
 _SIDE = 200
 _LEFT, _TOP, _RIGHT, _BOTTOM = 40, 22, 10, 36  # px around the square: labels
+PLOT_STYLE = """\
+svg text { font: 10px system-ui, sans-serif; fill: #5c6670 } svg .title { font-size: 12px; font-weight: 600; fill: #1c2024 }
+.grid { stroke: #e6e9ec; fill: none } .chance { stroke: #98a2ad; stroke-dasharray: 4 3; fill: none } .curve { stroke: #0b63ce; stroke-width: 2; fill: none }
+.made { stroke: #d9480f; stroke-width: 2; fill: none } .threshold { fill: #d9480f } .bin { fill: #0b63ce; fill-opacity: .6 }
+"""
+"""What the classes of a plot look like, for a page that holds plots."""
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -69,6 +75,17 @@ def plot_reflection(points: Points) -> str:
     dots = [f'<circle class="bin" cx="{_x(x)}" cy="{_y(y)}" r="2.5"/>' for x, y in points]
     parts = [_line(((0, 0), (1, 1)), "chance"), *dots]
     return _square("What is made of an input", "input", "mean of its generations", parts)
+
+
+def standing_alone(plot: str) -> str:
+    """A plot as a file of its own: what makes it readable outside a page is inside.
+
+    >>> standing_alone("<svg role='img'></svg>").startswith('<svg xmlns="http://www.w3.org/2000/svg" role=')
+    True
+    """
+    head, _, rest = plot.partition(">")
+    head = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return f"{head}><style>{PLOT_STYLE}</style>{rest}\n"
 
 
 def _square(title: str, x_label: str, y_label: str, parts: Sequence[str]) -> str:
