@@ -61,9 +61,9 @@ class ConceptRewriter:
 
         A text that nobody blames, and that the rewriter leaves as it is, keeps its concepts.
         """
-        if not spans and self._rewriter.rewrite(text) == text:
-            return text
         replaced, edits = self._concepts.replace(text)
+        if edits and not spans and self._rewriter.rewrite(text) == text:
+            return text
         return self._rewriter.rewrite(replaced, shift(spans, edits))
 
 

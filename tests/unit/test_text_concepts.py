@@ -69,7 +69,10 @@ def test_the_rewriter_sees_what_is_left_to_blame() -> None:
 class Calm:
     """A rewriter that finds nothing wrong."""
 
+    runs = 0
+
     def rewrite(self, text: str, spans: Sequence[Span] = ()) -> str | None:
+        self.runs += 1
         return text
 
 
@@ -77,6 +80,12 @@ def test_a_text_with_which_nothing_is_wrong_keeps_its_concepts() -> None:
     calm = ConceptRewriter(Calm(), CONCEPTS)
     assert calm.rewrite("a zombie film night") == "a zombie film night"
     assert calm.rewrite("a zombie bites", [span(9, 14)]) == "an owl bites"
+
+
+def test_a_text_without_concepts_is_read_once() -> None:
+    calm = Calm()
+    assert ConceptRewriter(calm, CONCEPTS).rewrite("a quiet harbour") == "a quiet harbour"
+    assert calm.runs == 1
 
 
 def test_a_policy_names_them_and_a_rewriter_of_your_own_honours_them() -> None:
