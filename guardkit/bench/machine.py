@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from guardkit.bench.report import Machine
+from guardkit.runtime.processor import has_vnni, processor_words
 
 _PACKAGES = ("guardkit", "onnxruntime", "onnxruntime-gpu", "numpy", "tokenizers", "msgspec")
 
@@ -49,12 +50,11 @@ def _cpu() -> str:
 
 def _int8() -> str:
     """The widest instructions for int8 that the processor names; half the speed hangs on VNNI."""
-    info = Path("/proc/cpuinfo")
-    flags = set(info.read_text().split()) if info.is_file() else set()
+    flags = processor_words()
     if not flags & {"avx2", "avx512f"}:
         return ""
     width = "AVX512" if "avx512f" in flags else "AVX2"
-    return f"{width}, {'VNNI' if flags & {'avx512_vnni', 'avx_vnni'} else 'no VNNI'}"
+    return f"{width}, {'VNNI' if has_vnni() else 'no VNNI'}"
 
 
 def _cores() -> int:

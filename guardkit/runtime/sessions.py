@@ -9,7 +9,6 @@ digest, onnxruntime's version and this machine's processor, beside the digest of
 from __future__ import annotations
 
 import ctypes
-import functools
 import hashlib
 import logging
 import os
@@ -24,6 +23,7 @@ from msgspec.structs import replace
 
 from guardkit.artifacts import Artifact, RunnerOptions
 from guardkit.errors import ManifestError, MissingExtraError
+from guardkit.runtime.processor import has_vnni
 from guardkit.runtime.providers import providers_for
 
 try:
@@ -125,7 +125,7 @@ def _session_options(threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Processors that lack VNNI add int8 products in 16 bits, which overflow: logits were off by up to 1.1.
     # This costs them 15 %; one with VNNI adds exactly as it is, and would lose 40 %.
-    if not _has_vnni():
+    if not has_vnni():
         options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 4  # fatal: its error lines quote input values
     return options
@@ -182,16 +182,6 @@ class _Kept:
             _log.warning("%s: cannot be kept (%s)", self._graph, type(e).__name__)
             return None
         return graph
-
-
-@functools.cache
-def _has_vnni() -> bool:
-    """Whether the processor names the instructions; False where the system does not say: exact, if slower."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text("utf-8").split())
-    except OSError:
-        return False
-    return bool(flags & {"avx512_vnni", "avx_vnni"})
 
 
 def _machine() -> str:

@@ -42,7 +42,7 @@ def test_a_session_goes_with_its_last_guard(tiny_artifact: Artifact) -> None:
 def test_exact_sums_are_asked_for_only_where_the_processor_does_not_give_them(
     monkeypatch: pytest.MonkeyPatch, *, has_vnni: bool
 ) -> None:
-    monkeypatch.setattr(sessions, "_has_vnni", lambda: has_vnni)
+    monkeypatch.setattr(sessions, "has_vnni", lambda: has_vnni)
     options = sessions._session_options(1)
     if has_vnni:
         with pytest.raises(RuntimeError, match="quantprecision"):
