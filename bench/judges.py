@@ -30,6 +30,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 from transformers import AutoModel
 
+from guardkit.train.loop import freeze_lower_half
+
 _LABELS = ("toxicity", "obscene", "threat", "insult", "identity_attack", "sexual", "violence", "self_harm", "hate", "harassment", "illicit", "profanity")  # fmt: skip
 _IMAGE = ("i2p", "adversarial_nibbler", "diffusiondb_benign", "coco_captions")
 _BATCH, _MOST_TOKENS, _SEED = 16, 64, 20261126
@@ -168,7 +170,7 @@ def _number(text: str) -> int:
 def _fit(judge: Judge, texts: list[str], labels: np.ndarray, kind: Kind) -> None:
     order = np.argsort([len(text) + np.random.default_rng(at).random() * 40 for at, text in enumerate(texts)])  # fmt: skip
     groups = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
-    _freeze_lower_half(judge.encoder)
+    freeze_lower_half(judge.encoder)
     trained = [one for one in judge.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=kind.rate, weight_decay=0.01, fused=True)
     judge.train()
@@ -187,13 +189,6 @@ def _fit(judge: Judge, texts: list[str], labels: np.ndarray, kind: Kind) -> None
         if step % 50 == 49:
             print(step + 1, len(groups), round(loss.item(), 3), f"{(step + 1) * _BATCH / (time.monotonic() - started):.1f} a second", flush=True)  # fmt: skip
     judge.eval()
-
-
-def _freeze_lower_half(encoder: nn.Module) -> None:
-    """Embeddings and the first half of the layers stay as they are: most of the weights, and half of the time."""
-    layers = encoder.encoder.layer
-    for part in (encoder.embeddings, *layers[: len(layers) // 2]):
-        part.requires_grad_(False)
 
 
 def _measured(judge: Judge, texts: list[str], labels: np.ndarray) -> dict[str, float]:

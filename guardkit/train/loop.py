@@ -87,6 +87,17 @@ def fit(
             _checkpoint(step + 1, model, optimizer, schedule, work)
 
 
+def freeze_lower_half(encoder: nn.Module) -> None:
+    """Leave an encoder's table of words and the first half of its layers as they are: they know words already, and cost time.
+
+    Args:
+        encoder: Has `embeddings` and `encoder.layer`, as BERT and MPNet of transformers do.
+    """
+    layers = encoder.encoder.layer
+    for part in (encoder.embeddings, *layers[: len(layers) // 2]):
+        part.requires_grad_(False)
+
+
 def of_similar_length(
     lengths: Sequence[int], *, batch: int, seed: int
 ) -> Iterator[NDArray[np.int64]]:

@@ -44,7 +44,7 @@ from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
 from guardkit.text.rewrite import END, NOWHERE, START
 from guardkit.train.classifier import ClippedGelu, read_tokenizer
-from guardkit.train.loop import Plan, fit, of_similar_length
+from guardkit.train.loop import Plan, fit, freeze_lower_half, of_similar_length
 from guardkit.train.repairs import KEEP, MENDED, Draws, Pair, load_pairs
 
 _log = logging.getLogger(__name__)
@@ -322,7 +322,7 @@ def train_rewriter(
     bert = AutoModel.from_pretrained(
         base, add_pooling_layer=False, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
     )
-    _freeze_lower_half(bert)
+    freeze_lower_half(bert)
     model = RewriterModel(bert, bert.config.hidden_size, torch.tensor(pieces))
     if start is not None:
         _start_from(model, load_file(start / "model.safetensors"))
@@ -355,13 +355,6 @@ def _plan(pairs: int, settings: RewriterSettings) -> Plan:
         decay=settings.decay,
         checkpoint_steps=settings.checkpoint_steps,
     )
-
-
-def _freeze_lower_half(encoder: nn.Module) -> None:
-    """Leave the table of words and the first layers as they are: they know words already, and a fifth of a step goes into them."""
-    layers = encoder.encoder.layer
-    for part in (encoder.embeddings, *layers[: len(layers) // 2]):
-        part.requires_grad_(False)
 
 
 def _start_from(model: RewriterModel, state: dict[str, Tensor]) -> None:
