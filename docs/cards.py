@@ -82,8 +82,8 @@ bases and other sources (`python -m bench.judges`). J is the product of style, s
 
 {_every_table(found)}
 Beside it the other student, an edit tagger on the same encoder (`python -m bench.edit_tagger`, 34k pairs). It repairs more and is about as good on rude sentences, less fluent, and
-changes 4 to 5 % of harmless prompts, probably because its training moved the encoder from under the risk output, which was not fitted anew. The times were taken beside other work; alone on the machine the same
-function gave 13.7 and 14.6 ms for risky prompts (p50), 4.8 and 4.5 for harmless ones.
+changes 4 to 5 % of harmless prompts, probably because its training moved the encoder from under the risk output, which was not fitted anew. The times were
+taken beside other work.
 
 `image_risks`, `image_harmless` were looked at while it was made; `image_risks_second`, `image_harmless_second` were not. What it gets wrong is in the tables: given up, not found, still
 harmful, too far.
