@@ -89,7 +89,9 @@ def add(verbs: Verbs) -> None:
     rewriter.add_argument("--data", required=True, type=Path, help="folder with rewrite/ and text/")
     rewriter.add_argument("--own", type=Path, default=Path("data"), help="written pairs")
     rewriter.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
-    rewriter.add_argument("--start", type=Path, help="--work of a run to go on from")
+    rewriter.add_argument(
+        "--start", type=Path, help="--work of a run to go on from, or the artifact"
+    )
     rewriter.add_argument("--rate", type=float, default=1e-3, help="learning rate of the decoder")
     rewriter.add_argument(
         "--draws",

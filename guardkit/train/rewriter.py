@@ -1,7 +1,7 @@
 """Train `prompt-rewriter`: MiniLM reads a text, a shallow decoder copies from it or writes something else.
 
     guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER               # all: 240k pairs, 90 minutes of two cores
-    guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER --start FOLDER  # go on with other texts
+    guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER --start exported_models/prompt-rewriter  # go on
 
 Model: s = encoder(source) [B, T, d]
        s_t = s_t + b where a token is banned       the decoder knows what it may not copy, and plans for it
@@ -46,6 +46,7 @@ from guardkit.text.rewrite import END, NOWHERE, START
 from guardkit.train.classifier import ClippedGelu, read_tokenizer
 from guardkit.train.loop import Plan, fit, freeze_lower_half, of_similar_length
 from guardkit.train.repairs import KEEP, MENDED, Draws, Pair, load_pairs
+from guardkit.train.rewriter_start import rewriter_weights
 
 _log = logging.getLogger(__name__)
 
@@ -304,7 +305,7 @@ def train_rewriter(
         written: `data/written/repairs`.
         work: Checkpoints and the result go here.
         settings: What the run is made of.
-        start: The --work of an earlier run to go on from.
+        start: The --work of an earlier run to go on from, or the artifact `prompt-rewriter`.
     """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
@@ -325,7 +326,7 @@ def train_rewriter(
     freeze_lower_half(bert)
     model = RewriterModel(bert, bert.config.hidden_size, torch.tensor(pieces))
     if start is not None:
-        _start_from(model, load_file(start / "model.safetensors"))
+        _start_from(model, rewriter_weights(start))
     teacher = AutoModel.from_pretrained(base, add_pooling_layer=False).eval()
     _log.info("%d pairs, %d written pieces", len(lessons), len(pieces))
     groups = of_similar_length(

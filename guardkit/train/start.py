@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,15 @@ def _read(folder: Path) -> dict[str, Floats]:
     return weights_of(onnx.load_from_string(artifact.read(artifact.manifest.model)))
 
 
-def weights_of(graph: ModelProto) -> dict[str, Floats]:
-    """The weights of an exported graph under the names they had in torch, int8 ones as floats."""
+def weights_of(
+    graph: ModelProto, *, name_of: Callable[[str], str] = lambda traced: traced
+) -> dict[str, Floats]:
+    """The weights of an exported graph under the names they had in torch, int8 ones as floats.
+
+    Args:
+        graph: Made by `export.quantize`, or before it.
+        name_of: A linear layer's name in torch, from the dotted name of its node, where the two differ.
+    """
     initializers = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
     weights: dict[str, Floats] = {
         name: array
@@ -95,7 +103,7 @@ def weights_of(graph: ModelProto) -> dict[str, Floats]:
             module = next(
                 node.name.removesuffix(end) for end in _SUFFIXES if node.name.endswith(end)
             )
-            name = module.lstrip("/").replace("/", ".")
+            name = name_of(module.lstrip("/").replace("/", "."))
             weight = np.ascontiguousarray(_floats(initializers, node.input[1]).T)
             # int8 evened out the channels of its input (`export.quantize`); query's hold for all three.
             evened = initializers.get(re.sub(r"\.(key|value)$", ".query", name) + ".inverse")
