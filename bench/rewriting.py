@@ -1,7 +1,8 @@
 """What `prompt-rewriter` makes of texts: `python -m bench.rewriting --data ../shared/data --bases FOLDER --judges FOLDER`.
 
 Rude sentences: the dev split of ParaDetox, which training leaves out. The systems in one table: the sentence as it is, with
-the words of a lexicon taken out, what a person made of it, and ours; where ours gives up, it counts as unchanged.
+the words of a lexicon taken out, the same with spaces and capitals put right as ours are, what a person made of it, and ours; where ours gives
+up, it counts as unchanged.
 Per sentence: style 1 if the judge finds it harmless, similarity to the source, fluency min(1, perplexity of the
 reference / perplexity), and J, their product; means over sentences. Judges: `bench.judges`; perplexity: smollm2-135m.
 
@@ -29,6 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -44,6 +46,7 @@ from guardkit.policy.load import load_preset
 from guardkit.runtime.base import open_runner
 from guardkit.text.opening import open_rewriter
 from guardkit.text.rewrite import Rewriter
+from guardkit.text.spelling import tidied
 from guardkit.train.mixture import Folders, load_mixture
 from guardkit.train.repairs import paradetox
 from guardkit.types import Span
@@ -76,7 +79,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bench/results/rewriting.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    policy = load_preset("text-to-image")
+    # What is measured is what comes out, on a machine that may be busy; costs have a table of their own.
+    policy = msgspec.structs.replace(load_preset("text-to-image"), timeout_ms=60_000)
     rewriters: dict[str, Rewriter] = {"prompt-rewriter": open_rewriter(policy, None, open_runner)}
     if arguments.edit_tagger:
         rewriters["edit tagger"] = load_edit_tagger(arguments.edit_tagger, arguments.run)
@@ -110,6 +114,7 @@ def _sentences(
     systems = {
         "as it is": sources,
         "lexicon's words deleted": [without(text) for text in sources],
+        "the same, tidied as ours": [tidied(without(text)) for text in sources],
         "a person's": references,
     }
     for name, guard in guards.items():

@@ -9,10 +9,10 @@ from guardkit.policy.rules import Concept
 from guardkit.steps import REWRITE
 from guardkit.text.edit import shift
 from guardkit.text.rewrite import Rewriter
+from guardkit.text.spelling import article_is_known, takes_an
 from guardkit.types import Edit, Span
 
 _ARTICLE = re.compile(r"\b(an?)(\s+)\Z", re.IGNORECASE)
-_VOWELS = frozenset("aeiou")
 
 
 class ConceptMap:
@@ -78,9 +78,11 @@ def _cased(replacement: str, original: str) -> str:
 
 
 def _wrong_article(before: str, replacement: str) -> Edit | None:
-    """The edit of an "a" before a vowel, or an "an" before none."""
+    """The edit of an "a" before a vowel, or an "an" before none, where letters tell."""
     match = _ARTICLE.search(before)
-    if match is None or (len(match[1]) == 2) is (replacement[0].lower() in _VOWELS):
+    if match is None or not article_is_known(replacement):
+        return None
+    if (len(match[1]) == 2) is takes_an(replacement):
         return None
     article = match[1][0] + ("" if len(match[1]) == 2 else "n")
     return Edit(REWRITE, match.start(1), match.end(1), article)

@@ -9,7 +9,7 @@ writes once more, and may not copy from there: it has to leave that out or to fi
 The rest it mostly copies. So each of its runs is given the rest of the source as a guess, and all that it would
 have copied one by one is taken at once ("aggressive decoding", Sun et al. 2021, arXiv 2106.04970): the outcome is
 that of greedy decoding, at a run an edit instead of a run a word. What a run computed of what is taken is kept for
-the next. What is copied keeps its case and spaces.
+the next. What is copied keeps its case and spaces; a passage that was changed is tidied as people do it (`spelling.tidied`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from guardkit.steps import REWRITE
 from guardkit.text.edit import Editor
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import Prompt, normalize
+from guardkit.text.spelling import spelled, tidied
 from guardkit.types import Edit, Span
 
 START, END = 0, 1
@@ -131,13 +132,18 @@ class ModelRewriter:
 
     def _checked(self, text: str, source: _Source, items: Sequence[_Item]) -> str | None:
         """The items as text; None when its meaning is another."""
-        rewritten = _spelled(text, source, items, [piece for _, piece in self._pieces])
+        rewritten = spelled(text, source.ranges, [self._piece(item) for item in items])
         if rewritten == text:
             return text
+        rewritten = tidied(rewritten)
         again = self._read(normalize(rewritten, words=self._tokens.words()))
         if again is None or float(source.embedding @ again.embedding) < LEAST_SIMILARITY:
             return None
         return rewritten
+
+    def _piece(self, item: _Item) -> str | int:
+        """As `spelled` takes it."""
+        return self._pieces[item.column][1] if item.place == NOWHERE else item.place
 
     def _read(self, prompt: Prompt) -> _Source | None:
         windows = self._tokens.encode([prompt.text])
@@ -275,12 +281,10 @@ def _read_pieces(artifact: Artifact) -> list[tuple[int, str]]:
     return [(int(token), piece) for token, _, piece in (line.partition(" ") for line in lines)]
 
 
-# --- passages and spelling --------------------------------------------------------------------------------
+# --- passages --------------------------------------------------------------------------------
 
 _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?\n]+\s*|\Z)")
 _PASSAGE = 300  # characters: about 75 tokens
-_CLOSING = frozenset(".,!?;:)]}%'’")
-_OPENING = ("(", "[", "{", "'", "’", "-", "/", "#", "$", "@")
 
 
 def passages(text: str) -> list[str]:
@@ -296,64 +300,6 @@ def passages(text: str) -> list[str]:
         elif sentence:
             parts.append(sentence)
     return parts
-
-
-def _spelled(text: str, source: _Source, items: Sequence[_Item], pieces: Sequence[str]) -> str:
-    """Items as text: copied ones as they stand in the source, written ones in its manner."""
-    out, last = "", NOWHERE
-    for item in items:
-        if item.place == NOWHERE:
-            out = _with(out, pieces[item.column])
-        else:
-            start, end = source.ranges[item.place]
-            if last != NOWHERE and item.place == last + 1:
-                out += text[source.ranges[last][1] : start]
-            elif out and (start == 0 or text[start - 1].isspace()) and not out[-1].isspace():
-                out += " "
-            elif not out and item.place == 1:
-                out += text[:start]
-            out += text[start:end]
-        last = item.place
-    if last == len(source.ids) - 2:
-        out += text[source.ranges[last][1] :]
-    return _in_the_manner_of(text, _with_articles(text, out))
-
-
-_ARTICLE = re.compile(r"\b([aA])(n?)(?=\s+([a-zA-Z]\w*))")
-
-
-def _with_articles(text: str, out: str) -> str:
-    """`a` or `an` as the next word's first letter asks, where that word is not the one the article had in the text.
-
-    >>> _with_articles("a lazy immigrant", "a immigrant")
-    'an immigrant'
-    """
-
-    def agreeing(match: re.Match[str]) -> str:
-        word = match[3]
-        sounds_otherwise = word[0].lower() in "hu"  # an hour, a union: letters do not tell
-        if sounds_otherwise or re.search(rf"\b{match[0]}\s+{word}\b", text):
-            return match[0]
-        return match[1] + ("n" if word[0].lower() in "aeiou" else "")
-
-    return _ARTICLE.sub(agreeing, out)
-
-
-def _with(out: str, piece: str) -> str:
-    if piece.startswith("##"):
-        return out + piece[2:]
-    glued = not out or out.endswith((" ", "\n", *_OPENING)) or piece[0] in _CLOSING
-    return out + ("" if glued else " ") + piece
-
-
-def _in_the_manner_of(text: str, out: str) -> str:
-    """A capital first where the text had one, and capitals throughout where it had no other letters."""
-    if text.isupper():
-        return out.upper()
-    out = out if text[:1].isspace() else out.lstrip()
-    if text.lstrip()[:1].isupper() and out[:1].islower():
-        return out[0].upper() + out[1:]
-    return out
 
 
 # --- what changed ------------------------------------------------------------------------------------------

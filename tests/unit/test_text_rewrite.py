@@ -100,7 +100,7 @@ def rewriter(
         pytest.param("Kill you", {0: "sky", -3: 2}, "Sky you", id="with its capital"),
         pytest.param("KILL YOU", {0: "sky", -3: 2}, "SKY YOU", id="in capitals"),
         pytest.param("my sea", {2: "##s", -5: 3}, "my seas", id="a word goes on"),
-        pytest.param("my sea", {2: ".", -4: 3}, "my sea.", id="a stop"),
+        pytest.param("my sea", {2: ".", -4: 3}, "My sea.", id="a stop"),
         pytest.param("my sea", {1: ",", -6: 2}, "my, sea", id="a comma"),
     ],
 )  # fmt: skip

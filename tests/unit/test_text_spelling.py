@@ -1,0 +1,46 @@
+"""What a rewriting is tidied to, and what is left as its author wrote it. Expected: by hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardkit.text.spelling import spelled, tidied, with_articles
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("we know , now !", "We know, now!", id="space before a mark"),
+        pytest.param("is n't it ? ! !", "Is n't it?!!", id="marks in a row"),
+        pytest.param("you don 't , we 're", "you don't, we're", id="contraction"),
+        pytest.param("so i said i 'd go", "so I said I'd go", id="I"),
+        pytest.param("part ii, i.e. a map", "part ii, i.e. a map", id="no I"),
+        pytest.param("one. two. three.", "One. Two. Three.", id="sentences"),
+        pytest.param("a castle. a moat", "a castle. a moat", id="no sentence at the end"),
+        pytest.param("smile :) please", "smile :) please", id="emoticon"),
+        pytest.param("at 3 .5 metres", "at 3 .5 metres", id="a number's point"),
+        pytest.param("one\n two", "one\n two", id="line break"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_a_text_is_tidied_as_people_do(text: str, expected: str) -> None:
+    assert tidied(text) == expected
+
+
+@given(st.text())
+def test_tidying_takes_nothing_but_spaces(text: str) -> None:
+    assert tidied(text).lower().split() == tidied(tidied(text)).lower().split()
+    kept = "".join(tidied(text).split()).lower()
+    assert kept == "".join(text.split()).lower()
+
+
+def test_letters_do_not_tell_the_article_of_an_hour() -> None:
+    assert with_articles("a long hour", "a hour") == "a hour"
+
+
+def test_written_pieces_stand_among_copied_ones() -> None:
+    ranges = [(0, 0), (0, 1), (2, 7), (8, 11), (11, 12), (0, 0)]
+    assert spelled("a silly fox.", ranges, [1, "small", 3, 4]) == "a small fox."
+    assert spelled("a silly fox.", ranges, [1, "otter", 4]) == "an otter."
