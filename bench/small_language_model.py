@@ -15,6 +15,7 @@ import functools
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 _TOKENS, _TOP_P, _SEED = 20, 0.9, 20261127
 _ROWS = 5  # texts made at once: as many as `-k` asks for of a prompt
 _made: dict[tuple[str, int], str] = {}  # of the last prompt
+_one_at_a_time = threading.Lock()
 
 
 def main() -> int:
@@ -47,12 +49,18 @@ def main() -> int:
 
 def generate(prompt: str, guidance: Any) -> str:
     """How the model goes on after a prompt, sampled with the seed it is given."""
-    if (prompt, guidance.seed) not in _made:
+    # A call that was late goes on, and transformers cannot open a model on two threads at once.
+    with _one_at_a_time:
+        return _continued(prompt, guidance.seed)
+
+
+def _continued(prompt: str, first: int) -> str:
+    if (prompt, first) not in _made:
         # A step reads all weights, whatever the batch: five rows cost what one does. The next calls ask for these.
-        seeds = range(guidance.seed, guidance.seed + _ROWS)
+        seeds = range(first, first + _ROWS)
         _made.clear()
         _made.update({(prompt, seed): text for seed, text in zip(seeds, _sampled(prompt, seeds), strict=True)})  # fmt: skip
-    return _made[prompt, guidance.seed]
+    return _made[prompt, first]
 
 
 def _sampled(prompt: str, seeds: range) -> list[str]:
