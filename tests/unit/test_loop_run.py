@@ -437,9 +437,10 @@ def test_a_coroutine_that_refuses_to_be_cancelled_does_not_hold_anyone() -> None
 
 
 def test_a_caller_that_is_cancelled_cancels_its_generator() -> None:
-    cancelled = []
+    cancelled, begun = list[str](), asyncio.Event()
 
     async def generate(prompt: str) -> str:
+        begun.set()
         try:
             await asyncio.sleep(LONG_S)
         except asyncio.CancelledError:
@@ -449,7 +450,7 @@ def test_a_caller_that_is_cancelled_cancels_its_generator() -> None:
 
     async def main() -> None:
         task = asyncio.ensure_future(guard_of().arun(generate, "draw a boat"))
-        await asyncio.sleep(0.05)
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
