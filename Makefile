@@ -6,12 +6,13 @@ TRITON := .venv-triton
 OCR := .venv-ocr
 VIDEO := .venv-video
 OPENAI := .venv-openai
+DIFFUSERS := .venv-diffusers
 PYTHON311 ?= python3.11
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs policies test-train test-ocr test-openai test-video test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
+.PHONY: help demo test check docs policies test-train test-ocr test-openai test-diffusers test-video test-triton test-oldest test-wheel bench bench-compare bench-peers bench-architectures bench-triton bench-quality wheels clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,12 @@ test-video: $(VIDEO)/.done  ## run the tests that read videos (installs PyAV), w
 
 test-openai: $(OPENAI)/.done  ## run the tests of the guarded client with the package openai and a local server
 	$(OPENAI)/bin/python -m pytest tests/openai
+
+test-diffusers: $(DIFFUSERS)/.done  ## run the tests of the guarded pipeline, with the newest and the oldest diffusers (installs torch)
+	$(DIFFUSERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-diffusers.txt diffusers transformers
+	$(DIFFUSERS)/bin/python -m pytest tests/diffusers guardkit/integrations
+	$(DIFFUSERS)/bin/python -m pip install --quiet --disable-pip-version-check diffusers==0.36.0 transformers==4.57.6
+	$(DIFFUSERS)/bin/python -m pytest -W ignore::UserWarning tests/diffusers  # importing it warns where there is no CUDA
 
 test-triton: $(TRITON)/.done  ## run the tests against a real Triton server (needs Python 3.11)
 	$(TRITON)/bin/python tests/triton/libpython.py
@@ -116,6 +123,13 @@ $(VIDEO)/.done: pyproject.toml constraints.txt
 $(OPENAI)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(OPENAI)
 	$(OPENAI)/bin/python $(PIP_INSTALL) -e ".[cpu,image]" openai pytest hypothesis onnx
+	touch $@
+
+$(DIFFUSERS)/.done: pyproject.toml constraints-diffusers.txt
+	$(PYTHON) -m venv $(DIFFUSERS)
+	$(DIFFUSERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-diffusers.txt torch==2.13.0  # first
+	$(DIFFUSERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-diffusers.txt \
+		-e ".[cpu,diffusers]" pytest hypothesis onnx
 	touch $@
 
 $(TRITON)/.done: pyproject.toml constraints-triton.txt

@@ -7,6 +7,7 @@ _ROOMS = {
     "rapidocr": ["tests/ocr"],  # make test-ocr
     "av": ["guardkit/image/video.py", "tests/video"],  # make test-video
     "openai": ["tests/openai"],  # make test-openai
+    "diffusers": ["tests/diffusers"],  # make test-diffusers
     "tritonclient": ["guardkit/runtime/wire_*.py"],
     "pytriton": ["tests/triton"],  # make test-triton
     "triton_python_backend_utils": ["guardkit/serve/*_model*.py"],  # inside a server alone

@@ -2,8 +2,8 @@
 
     python -m bench.rollout --out bench/results/rollout.json
 
-Mixed calls (a prompt, an output, two prompts, a run, a stream) on a policy of word lists, which two versions of a
-file decide differently. A thread rewrites the file and reloads it; a call takes the guard of the moment, and its answer
+Mixed calls (a prompt, an output, two prompts, a run, a stream) on a policy of word lists, and on one that has the model
+text-safety beside them; two versions of a file decide differently. A thread rewrites the file and reloads it; a call takes the guard of the moment, and its answer
 is compared with what that policy answers alone.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -24,27 +25,26 @@ from bench.tables import rendered
 from guardkit import Decision, Guard
 from guardkit.rollout import PolicyFile
 
-_POLICY = """
-policy: live
-prompt:
-  scorers: [blocklist]
-  editors: [redact]
-  rules:
-    - {name: no-rude, when: {category: rude, at_least: 1}, action: RUDE}
-    - {name: no-election, when: {category: election, at_least: 1}, action: ELECTION}
-output-text:
-  scorers: [blocklist]
-  editors: [redact]
-  rules:
-    - {name: no-rude, when: {category: rude, at_least: 1}, action: RUDE}
-    - {name: no-election, when: {category: election, at_least: 1}, action: ELECTION}
-lists: {rude: {block: [idiot]}, election: {block: [vote]}}
-"""
+_RULE = "    - {{name: {category}, when: {{category: {category}, at_least: {at_least}}}, action: {action}}}"
 _VERSIONS = (
-    _POLICY.replace("RUDE", "edit, using: redact").replace("ELECTION", "block"),
-    _POLICY.replace("RUDE", "block").replace("ELECTION", "regenerate"),
+    {"rude": "edit, using: redact", "election": "block"},
+    {"rude": "block", "election": "regenerate"},
 )
-_TEXTS = ("a boat", "you idiot", "a vote", "a vote for an idiot", "mist over the harbour " * 8)
+_LISTS = {"rude": ("rude", 1), "election": ("election", 1)}
+"""Category -> the version's action that it has, and its threshold."""
+_POLICIES = {
+    "blocklist": _LISTS,
+    "blocklist, text-safety": {**_LISTS, "insult": ("rude", 0.5), "threat": ("election", 0.23)},
+}
+_TEXTS = (
+    "a boat",
+    "you idiot",
+    "a vote",
+    "a vote for an idiot",
+    "mist over the harbour " * 8,
+    "You are a fool and a coward.",
+    "I will kill you tonight.",
+)
 _CALLS: tuple[Callable[[Guard, str], object], ...] = (
     lambda guard, text: _told(guard.check_prompt(text)),
     lambda guard, text: _told(guard.check_output(text=text)),
@@ -61,19 +61,36 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=64)
     parser.add_argument("--calls", type=int, default=1000, help="of each thread")
     arguments = parser.parse_args()
-    row = _measured(arguments.threads, arguments.calls)
-    found = {"models": ["blocklist"], "mixed calls while the policy file is rewritten": [row]}
+    rows = [_measured(scorers, arguments.threads, arguments.calls) for scorers in _POLICIES]
+    models = [
+        f"{one.name}@{one.version} {one.precision}" for one in Guard.from_preset("chat").info()
+    ]
+    found = {
+        "models": ["word lists", models[0], f"{os.cpu_count()} cores"],
+        "mixed calls while the policy file is rewritten": rows,
+    }
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(rendered(found))
-    return int(row["answers that differ"] != 0)
+    return int(any(row["answers that differ"] for row in rows))
 
 
-def _measured(threads: int, calls: int) -> dict[str, Any]:
+def _policy(scorers: str, version: dict[str, str]) -> str:
+    rules = [
+        _RULE.format(category=category, at_least=at_least, action=version[action])
+        for category, (action, at_least) in _POLICIES[scorers].items()
+    ]
+    stage = "\n".join([f"  scorers: [{scorers}]", "  editors: [redact]", "  rules:", *rules])
+    lists = "lists: {rude: {block: [idiot]}, election: {block: [vote]}}"
+    return f"policy: live\nprompt:\n{stage}\noutput-text:\n{stage}\n{lists}\n"
+
+
+def _measured(scorers: str, threads: int, calls: int) -> dict[str, Any]:
+    versions = [_policy(scorers, version) for version in _VERSIONS]
     jobs = [(call, text) for call in range(len(_CALLS)) for text in _TEXTS]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "live.yaml"
         expected: dict[tuple[str, int, str], object] = {}
-        for version in _VERSIONS:
+        for version in versions:
             path.write_text(version)
             alone = Guard.from_file(path)
             expected |= {(alone.policy.id, *job): _CALLS[job[0]](alone, job[1]) for job in jobs}
@@ -89,7 +106,7 @@ def _measured(threads: int, calls: int) -> dict[str, Any]:
         def rewrite() -> int:
             reloads = 0
             while not over.is_set():
-                path.write_text(_VERSIONS[reloads % 2])
+                path.write_text(versions[reloads % 2])
                 reloads += file.reload()
             return reloads
 
@@ -100,7 +117,7 @@ def _measured(threads: int, calls: int) -> dict[str, Any]:
             over.set()
         took_s = time.perf_counter() - started
     return {
-        "what": f"{threads} threads, {calls} calls each",
+        "what": f"{threads} threads, {calls} calls each: {scorers}",
         "answers that differ": differ,
         "reloads": reloads.result(),
         "s": f"{took_s:.0f}",

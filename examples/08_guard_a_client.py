@@ -4,7 +4,7 @@ from types import SimpleNamespace as Shape
 from typing import Any
 
 from guardkit import Blocked, Guard
-from guardkit.integrations.openai import guarded
+from guardkit.integrations.openai import Terms, guarded
 
 
 def create(*, messages: list[dict[str, Any]], stream: bool = False, **_: Any) -> Any:
@@ -20,9 +20,7 @@ def create(*, messages: list[dict[str, Any]], stream: bool = False, **_: Any) ->
 client = guarded(
     Shape(chat=Shape(completions=Shape(create=create))),
     Guard.from_preset("chat"),
-    on_result=lambda result: print(
-        f"  {len(result.attempts)} calls, {result.decision.action.value}"
-    ),
+    Terms(on_result=lambda done: print(f"  {len(done.attempts)} calls, {done.decision.action}")),
 )
 for prompt in ("How is the weather?", "Greet me.", "I will kill you"):
     print(prompt)

@@ -384,7 +384,8 @@ class Guard:
         """Drive a generator: check the prompt, edit it, generate, check the output, generate again; then block.
 
         Args:
-            generate: Any callable of a prompt that gives a str or an image (what `check_output` takes). A parameter
+            generate: Any callable of a prompt that gives a str or an image (what `check_output` takes), or a `Decision` to
+                regenerate or block, where it gave up a generation itself (a `StepGuard` stopped it). A parameter
                 named `guidance` gets a `Guidance` when it is asked again, else None; a callable without one gets the
                 guidance's revised prompt, where it has one.
             prompt: What the user typed.

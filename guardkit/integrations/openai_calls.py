@@ -18,6 +18,7 @@ from guardkit.types import Guidance, RunResult
 
 _CHECKED = ("role", "content", "refusal")
 _USER = "user"
+_TEXT_PARTS = ("text", "input_text")  # of chat, and of the Responses API
 
 
 class Call(Protocol):
@@ -73,7 +74,7 @@ def read_conversation(messages: Iterable[Any], *, pass_unchecked: bool) -> Conve
             f"messages: none of {len(listed)} has the role 'user'. Expected at least one."
         )
     for at in users:
-        _look_at(listed[at], f"messages[{at}].content", pass_unchecked=pass_unchecked)
+        looked_at(listed[at], f"messages[{at}].content", pass_unchecked=pass_unchecked)
     return Conversation(listed, users)
 
 
@@ -111,12 +112,12 @@ class ChatCall:
         if text is None and unchecked:
             text = ""  # a call of a tool says nothing
         if text is not None:
-            self._answers[_key(guidance)] = (text, response)
+            self._answers[key_of(guidance)] = (text, response)
         return text
 
     def answer(self, result: RunResult) -> Any:
         """The completion; a copy, where its text was edited."""
-        text, response = self._answers[_key(result.attempts[-1].guidance)]
+        text, response = self._answers[key_of(result.attempts[-1].guidance)]
         if result.output == text:
             return response
         choice = only(response, "choices")
@@ -157,12 +158,12 @@ class ImageCall:
             image = base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError) as e:
             raise InputError("data[0].b64_json: is no base64.") from e
-        self._answers[_key(guidance)] = (image, response)
+        self._answers[key_of(guidance)] = (image, response)
         return image
 
     def answer(self, result: RunResult) -> Any:
         """The response; a copy, where the picture was edited, or where it tells a prompt that nothing checked."""
-        image, response = self._answers[_key(result.attempts[-1].guidance)]
+        image, response = self._answers[key_of(result.attempts[-1].guidance)]
         datum = only(response, "data")
         told: dict[str, Any] = {}
         if result.output is not image:
@@ -229,7 +230,7 @@ def without_tokens(choice: Any) -> Any:
     return changed(choice, logprobs=None) if "logprobs" in fields_of(choice) else choice
 
 
-def _key(guidance: Guidance | None) -> int | None:
+def key_of(guidance: Guidance | None) -> int | None:
     """Which attempt it was: every guidance has a seed of its own. A late answer cannot take another's place."""
     return None if guidance is None else guidance.seed
 
@@ -257,7 +258,8 @@ def _role(message: Any, at: int) -> Any:
     return fields["role"]
 
 
-def _look_at(message: Any, where: str, *, pass_unchecked: bool) -> None:
+def looked_at(message: Any, where: str, *, pass_unchecked: bool) -> None:
+    """Refuse a message of the user's that holds something besides text, unless it may pass."""
     if not isinstance(message, Mapping):
         raise InputError(f"{where}: is of a {type(message).__name__}. Expected a dict.")
     content = message.get("content")
@@ -271,7 +273,7 @@ def _look_at(message: Any, where: str, *, pass_unchecked: bool) -> None:
 
 
 def _is_text(part: Any) -> bool:
-    is_named = isinstance(part, Mapping) and part.get("type") == "text"
+    is_named = isinstance(part, Mapping) and part.get("type") in _TEXT_PARTS
     return is_named and isinstance(part.get("text"), str)
 
 
@@ -286,5 +288,6 @@ def _said(message: Mapping[str, Any], text: str) -> dict[str, Any]:
     content: Any = text
     if not isinstance(message["content"], str):
         others = [part for part in message["content"] if not _is_text(part)]
-        content = [{"type": "text", "text": text}, *others]
+        kinds = [part["type"] for part in message["content"] if _is_text(part)]
+        content = [{"type": (kinds or _TEXT_PARTS)[0], "text": text}, *others]
     return {**message, "content": content}

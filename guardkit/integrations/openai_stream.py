@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterator
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from guardkit.errors import InputError
 from guardkit.guard import Guard
@@ -18,6 +18,22 @@ from guardkit.loop.held import StreamEnd
 from guardkit.types import Context
 
 _FILTERED = "content_filter"  # the finish_reason of the API itself for what it withholds
+
+
+class Carrying(Protocol):
+    """What takes a stream apart and puts it together again."""
+
+    def text_of(self, chunk: Any) -> str:
+        """Keep what came; its text."""
+        ...
+
+    def carry(self, text: str) -> list[Any]:
+        """What goes out with a checked text."""
+        ...
+
+    def last(self, end: StreamEnd | None) -> list[Any]:
+        """What goes out after all text."""
+        ...
 
 
 class Chunks:
@@ -56,10 +72,10 @@ class Chunks:
         self._carrier = chunk
         return text
 
-    def carry(self, text: str) -> Any:
+    def carry(self, text: str) -> list[Any]:
         """A chunk with checked text; the first one says whose it is."""
         chunk, self._first = self._first or self._carrier, False
-        return _carrying(chunk, text, finish=None, is_plain=True)
+        return [_carrying(chunk, text, finish=None, is_plain=True)]
 
     def last(self, end: StreamEnd | None) -> list[Any]:
         """What comes after the text: why it ended, and what was used."""
@@ -74,10 +90,10 @@ class GuardedStream(Iterator[Any]):
     """Chunks of checked text, then why it ended; `end` is the `StreamEnd` with the decision."""
 
     def __init__(
-        self, guard: Guard, source: Any, *, context: Context | None, pass_unchecked: bool
+        self, guard: Guard, source: Any, chunks: Carrying, *, context: Context | None
     ) -> None:
         self._source = source
-        self._chunks = Chunks(pass_unchecked=pass_unchecked)
+        self._chunks = chunks
         self._stream = guard.stream(map(self._chunks.text_of, source), context=context)
         self._made = self._make()
 
@@ -107,7 +123,7 @@ class GuardedStream(Iterator[Any]):
     def _make(self) -> Generator[Any, None, None]:
         try:
             for piece in self._stream:
-                yield self._chunks.carry(piece)
+                yield from self._chunks.carry(piece)
         finally:
             self._close_source()  # it may have been left in the middle
         yield from self._chunks.last(self.end)
@@ -117,10 +133,10 @@ class AsyncGuardedStream(AsyncIterator[Any]):
     """`GuardedStream` without blocking the event loop."""
 
     def __init__(
-        self, guard: Guard, source: Any, *, context: Context | None, pass_unchecked: bool
+        self, guard: Guard, source: Any, chunks: Carrying, *, context: Context | None
     ) -> None:
         self._source = source
-        self._chunks = Chunks(pass_unchecked=pass_unchecked)
+        self._chunks = chunks
         self._stream = guard.astream(self._texts(), context=context)
         self._made = self._make()
 
@@ -150,7 +166,8 @@ class AsyncGuardedStream(AsyncIterator[Any]):
     async def _make(self) -> AsyncIterator[Any]:
         try:
             async for piece in self._stream:
-                yield self._chunks.carry(piece)
+                for chunk in self._chunks.carry(piece):
+                    yield chunk
         finally:
             await self.close()
         for chunk in self._chunks.last(self.end):

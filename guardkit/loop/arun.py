@@ -72,6 +72,8 @@ async def _called(generator: Generator, asks: Sequence[Ask], threads: DeadlineRu
 
 async def _ajudged(guard: Checks, course: Course, answer: Answer) -> tuple[Answer, Decision]:
     answer = course.vetted(answer)
+    if isinstance(answer.output, Decision):
+        return answer, answer.output
     if answer.problem is None:
         try:
             return answer, await guard.acheck_output(**course.output_of(answer))

@@ -32,6 +32,7 @@ from guardkit.taxonomy import Stage
 from guardkit.types import Action, Attempt, Context, Guidance, RunResult, Scores, Status
 
 _SEED_BITS = 31  # what every generator takes as a seed
+_NO_REFUSAL = "gave a Decision to use something. Expected one to regenerate or block, or the output"
 
 
 class Checks(Protocol):
@@ -207,9 +208,15 @@ class Course:
         return {"image": answer.output, "prompt": self._prompt, "context": self._context}
 
     def vetted(self, answer: Answer) -> Answer:
-        """The answer; with a problem, where the policy has nothing to say about what it is."""
+        """The answer; with a problem, where the policy has nothing to say about what it is.
+
+        A decision stands for an output that the generator itself gave up.
+        """
         if answer.problem is not None:
             return answer
+        if isinstance(answer.output, Decision):
+            is_refusal = answer.output.action >= Action.REGENERATE
+            return answer if is_refusal else without_output(answer, _NO_REFUSAL)
         stage = Stage.OUTPUT_TEXT if isinstance(answer.output, str) else Stage.OUTPUT_IMAGE
         self._is_text = stage is Stage.OUTPUT_TEXT
         if self._policy.stage(stage) is not None:
@@ -272,6 +279,8 @@ class Course:
 
 def _judged(guard: Checks, course: Course, answer: Answer) -> tuple[Answer, Decision]:
     answer = course.vetted(answer)
+    if isinstance(answer.output, Decision):
+        return answer, answer.output
     if answer.problem is None:
         try:
             return answer, guard.check_output(**course.output_of(answer))

@@ -15,10 +15,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from guardkit.errors import InputError
 from guardkit.types import Scores
@@ -55,6 +55,18 @@ class StepRecord:
     """Of the first `eta` steps, those that need not be scored."""
     steps_saved: int | None
     """Steps the generator need not take, for it was aborted; None when `steps` was not told."""
+    voted: Scores = field(default_factory=Scores)
+    """Of each category that voted, its highest score: what to steer away from."""
+
+
+class StepVote(NamedTuple):
+    """What one step says."""
+
+    is_unsafe: bool
+    is_measured: bool
+    """All of it was."""
+    reached: Scores
+    """Of the categories that reached their thresholds."""
 
 
 class StepGuard:
@@ -121,17 +133,21 @@ class StepGuard:
             raise InputError(f"steps is {steps}. Expected at least 1, or None.")
         return StepWatch(self, steps)
 
-    def votes(self, preview: object, step: int) -> tuple[bool, bool]:
-        """Whether a step votes unsafe, and whether all of it was measured."""
+    def votes(self, preview: object, step: int) -> StepVote:
+        """What a step says."""
         scores = self._scores(preview, step)
         thresholds = self._at_least
         if not isinstance(thresholds, Mapping):
             thresholds = dict.fromkeys(scores, thresholds)
-        found = [(scores.get(name), threshold) for name, threshold in thresholds.items()]
-        is_measured = bool(found) and all(score is not None for score, _ in found)
-        if any(score is not None and score >= threshold for score, threshold in found):
-            return True, is_measured
-        return not is_measured and self._failures_vote, is_measured
+        found = [(name, scores.get(name), threshold) for name, threshold in thresholds.items()]
+        is_measured = bool(found) and all(score is not None for _, score, _ in found)
+        reached = {
+            name: score
+            for name, score, threshold in found
+            if score is not None and score >= threshold
+        }
+        is_unsafe = bool(reached) or (not is_measured and self._failures_vote)
+        return StepVote(is_unsafe, is_measured, Scores(reached))
 
     def _scores(self, preview: object, step: int) -> Scores:
         try:
@@ -150,6 +166,7 @@ class StepWatch:
         self._votes = self._seen = self._failed = self._last = 0
         self._is_unsafe: bool | None = None
         self._decided_at: int | None = None
+        self._voted = _NOTHING
 
     @property
     def is_decided(self) -> bool:
@@ -190,13 +207,15 @@ class StepWatch:
             decided_at=self._decided_at,
             scores_saved=self._guard.eta - self._seen if self.is_decided else 0,
             steps_saved=saved,
+            voted=self._voted,
         )
 
     def _vote(self, step: int, preview: object) -> None:
-        is_vote, is_measured = self._guard.votes(preview, step)
+        vote = self._guard.votes(preview, step)
         self._seen += 1
-        self._votes += is_vote
-        self._failed += not is_measured
+        self._votes += vote.is_unsafe
+        self._failed += not vote.is_measured
+        self._voted = self._voted.merged(vote.reached)
         left = self._guard.eta - self._seen
         if self._votes >= self._guard.needed or self._votes + left < self._guard.needed:
             self._is_unsafe = self._votes >= self._guard.needed

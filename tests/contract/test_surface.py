@@ -9,7 +9,7 @@ from types import ModuleType
 
 import guardkit
 
-HEAVY = ("onnxruntime", "PIL", "torch", "onnx", "transformers", "tensorrt", "tritonclient")
+HEAVY = ("onnxruntime", "PIL", "torch", "onnx", "transformers", "tensorrt", "tritonclient", "diffusers", "openai")  # fmt: skip
 
 PROMISED = (
     # product.md section 2, the import at the top.
@@ -47,6 +47,11 @@ def test_every_promised_name_is_public() -> None:
 def test_importing_guardkit_loads_nothing_heavy() -> None:
     loaded = heavy_after("import guardkit")
     assert not loaded, f"`import guardkit` loads {loaded}: import them where they are used"
+
+
+def test_an_adapter_loads_nothing_of_the_library_it_is_for() -> None:
+    adapters = ("guardkit.integrations.diffusers", "guardkit.integrations.openai")
+    assert not heavy_after(f"import {', '.join(adapters)}")
 
 
 def test_the_heavy_import_would_be_noticed() -> None:

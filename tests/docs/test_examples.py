@@ -10,13 +10,19 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parent.parent.parent
-_EXAMPLES = sorted((_ROOT / "examples").glob("*.py"))
+_WITH_TORCH = {"12_guard_a_pipeline"}  # tests/diffusers runs it, where torch is
+_ALL_EXAMPLES = sorted((_ROOT / "examples").glob("*.py"))
+_EXAMPLES = [path for path in _ALL_EXAMPLES if path.stem not in _WITH_TORCH]
 _BLOCKS = re.findall(r"```python\n(.*?)```", (_ROOT / "README.md").read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("example", _EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_runs_in_under_forty_lines(example: Path) -> None:
+@pytest.mark.parametrize("example", _ALL_EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_has_under_forty_lines(example: Path) -> None:
     assert len(example.read_text().splitlines()) < 40
+
+
+@pytest.mark.parametrize("example", _EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_runs(example: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(example)], capture_output=True, text=True, check=False
     )

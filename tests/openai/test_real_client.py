@@ -42,6 +42,9 @@ class Stub(BaseHTTPRequestHandler):
             picture = base64.b64encode(encoded(plain((0, 0, 255)))).decode()
             self._send("application/json", json.dumps({"created": 1, "data": [{"b64_json": picture}]}))  # fmt: skip
             return
+        if self.path.endswith("responses"):
+            self._respond(asked)
+            return
         said = asked["messages"][-1]["content"]
         if said == "limit":
             self._send("application/json", json.dumps({"error": {"message": "slow down"}}), 429)
@@ -56,6 +59,23 @@ class Stub(BaseHTTPRequestHandler):
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "echo"}
             self._send("application/json", json.dumps({**answer, "choices": [choice]}))
+
+    def _respond(self, asked: dict[str, Any]) -> None:
+        said = asked["input"][-1]["content"]
+        if not asked.get("stream"):
+            self._send("application/json", json.dumps(_response(said, "completed")))
+            return
+        events = [{"type": "response.created", "response": _response(None, "in_progress")}]
+        place = {"item_id": "m1", "output_index": 0, "content_index": 0, "logprobs": []}
+        delta = {"type": "response.output_text.delta", **place}
+        events += [{**delta, "delta": letter} for letter in said]
+        events += [{"type": "response.output_text.done", "text": said, **place}]
+        events += [{"type": "response.completed", "response": _response(said, "completed")}]
+        lines = [
+            f"event: {event['type']}\ndata: {json.dumps({**event, 'sequence_number': number})}\n\n"
+            for number, event in enumerate(events)
+        ]
+        self._send("text/event-stream", "".join(lines))
 
     def _send(self, kind: str, body: str, status: int = 200) -> None:
         content = body.encode()
@@ -73,6 +93,23 @@ def _chunk(delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     head = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "echo"}
     return {**head, "choices": [choice]}
+
+
+def _response(said: str | None, status: str) -> dict[str, Any]:
+    """As the API answers; None: nothing is said yet."""
+    part = {"type": "output_text", "text": said, "annotations": []}
+    message = {"type": "message", "id": "m1", "role": "assistant", "status": status}
+    return {
+        "id": "r1",
+        "object": "response",
+        "created_at": 1,
+        "model": "echo",
+        "status": status,
+        "output": [] if said is None else [{**message, "content": [part]}],
+        "parallel_tool_calls": False,
+        "tool_choice": "none",
+        "tools": [],
+    }
 
 
 @pytest.fixture
@@ -161,3 +198,43 @@ def test_the_other_client_is_named(server: ThreadingHTTPServer, guard: Guard) ->
     client = openai.AsyncOpenAI(**options(server))
     with pytest.raises(InputError, match="Use aguarded"):
         guarded(client, guard).chat.completions.create(**asked("hello"))
+
+
+def test_a_response_goes_through(server: ThreadingHTTPServer, guard: Guard) -> None:
+    with openai.OpenAI(**options(server)) as client:
+        responses = guarded(client, guard).responses
+        answer = responses.create(model="echo", input="you idiot")
+        with pytest.raises(Blocked):
+            responses.create(model="echo", input="I kill")
+    assert isinstance(answer, openai.types.responses.Response)
+    assert answer.output_text
+    assert "idiot" not in answer.output_text + str(server.asked)  # type: ignore[attr-defined]
+
+
+def test_a_streamed_response_is_checked(server: ThreadingHTTPServer) -> None:
+    bare = Policy("output", output_text=StagePolicy(("mine",), editors=("redact",), rules=OUTPUT.rules[:1]))  # fmt: skip
+    guard = Guard(bare, scorers=[FakeScorer(finds("idiot"))])
+    with openai.OpenAI(**options(server)) as client:
+        found = list(guarded(client, guard).responses.create(model="echo", input="you idiot", stream=True))  # fmt: skip
+    said = "".join(one.delta for one in found if one.type == "response.output_text.delta")
+    assert said.startswith("you ")
+    assert "idiot" not in said
+    assert found[-1].type == "response.completed"
+    assert found[-1].response.output_text == said
+
+
+def test_a_streamed_response_is_withheld_and_the_async_client_says_so(
+    server: ThreadingHTTPServer,
+) -> None:
+    bare = Policy("output", output_text=StagePolicy(("threats",), rules=OUTPUT.rules[1:]))
+    guard = Guard(bare, scorers=[FakeScorer(finds("kill", "threat"), "threats", ("threat",))])
+
+    async def work() -> list[Any]:
+        async with openai.AsyncOpenAI(**options(server)) as client:
+            responses: Any = aguarded(client, guard).responses
+            stream = await responses.create(model="echo", input="I kill you", stream=True)
+            return [event async for event in stream]
+
+    found = asyncio.run(work())
+    assert [one.type for one in found] == ["response.created", "response.incomplete"]
+    assert found[-1].response.incomplete_details.reason == "content_filter"

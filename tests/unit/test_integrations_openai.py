@@ -16,7 +16,7 @@ from PIL import Image
 
 from guardkit import Blocked, Guard, Policy, RunResult
 from guardkit.errors import InputError
-from guardkit.integrations.openai import aguarded, guarded
+from guardkit.integrations.openai import Terms, aguarded, guarded
 from guardkit.policy.rules import Limits, StagePolicy
 from guardkit.types import Action
 from tests.fake_steps import rule
@@ -92,11 +92,11 @@ def ask(client: Client, messages: Sequence[Any], *, is_async: bool = False, **as
     """One call, of either kind of client; the chunks of a stream, as a list."""
     terms = {name: asked.pop(name) for name in ("on_result", "pass_unchecked") if name in asked}
     if not is_async:
-        answer = guarded(client, guard(), **terms).chat.completions.create(messages=messages, **asked)  # fmt: skip
+        answer = guarded(client, guard(), Terms(**terms)).chat.completions.create(messages=messages, **asked)  # fmt: skip
         return list(answer) if asked.get("stream") else answer
 
     async def work() -> Any:
-        wrapped = aguarded(client, guard(), **terms)
+        wrapped = aguarded(client, guard(), Terms(**terms))
         answer: Any = await wrapped.chat.completions.create(messages=messages, **asked)  # type: ignore[misc]
         return [chunk async for chunk in answer] if asked.get("stream") else answer
 

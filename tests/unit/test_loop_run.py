@@ -437,9 +437,10 @@ def test_a_coroutine_that_refuses_to_be_cancelled_does_not_hold_anyone() -> None
 
 
 def test_a_caller_that_is_cancelled_cancels_its_generator() -> None:
-    cancelled = []
+    cancelled, begun = list[str](), asyncio.Event()
 
     async def generate(prompt: str) -> str:
+        begun.set()
         try:
             await asyncio.sleep(LONG_S)
         except asyncio.CancelledError:
@@ -449,7 +450,7 @@ def test_a_caller_that_is_cancelled_cancels_its_generator() -> None:
 
     async def main() -> None:
         task = asyncio.ensure_future(guard_of().arun(generate, "draw a boat"))
-        await asyncio.sleep(0.05)
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -597,3 +598,33 @@ def test_what_cannot_be_run_is_refused() -> None:
 def test_a_budget_out_of_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="Expected"):
         Budget(**options)
+
+
+# --- a generator that judges itself -------------------------------------------------------------------
+
+
+def gave_up(action: Action) -> Decision:
+    steer = Guidance({"gore": 0.8}) if action is Action.REGENERATE else None
+    return Decision(action=action, stage="output-text", scores=Scores(), guidance=steer)  # type: ignore[arg-type]
+
+
+def test_a_generation_that_the_generator_gave_up_is_asked_for_again(run: Run) -> None:
+    generate = Scripted(gave_up(Action.REGENERATE), "a boat")
+    result = run(guard_of(), generate, "draw a boat")
+    assert result.output == "a boat"
+    assert [one.decision.action for one in result.attempts] == [Action.REGENERATE, Action.ALLOW]
+    told = generate.asked[1][1]
+    assert told is not None
+    assert (dict(told.categories), told.negative_prompt) == ({"gore": 0.8}, "gore, blood")
+
+
+def test_a_generation_that_the_generator_blocks_is_blocked(run: Run) -> None:
+    result = run(guard_of(), Scripted(gave_up(Action.BLOCK)), "draw a boat")
+    assert (result.output, result.decision.action, len(result.attempts)) == (None, Action.BLOCK, 1)
+
+
+@pytest.mark.parametrize("action", [Action.ALLOW, Action.EDIT])
+def test_a_decision_to_use_something_is_no_output(run: Run, action: Action) -> None:
+    result = run(guard_of(), Scripted(gave_up(action)), "draw a boat")
+    assert (result.output, result.decision.action) == (None, Action.BLOCK)
+    assert "gave a Decision to use something" in str(result.attempts[-1].problem)

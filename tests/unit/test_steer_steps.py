@@ -11,6 +11,7 @@ import pytest
 from guardkit.errors import InputError
 from guardkit.steer import Signal, StepGuard, StepRecord, predicted_x0
 from guardkit.steer.steps import votes_needed
+from guardkit.types import Scores
 
 
 def as_given(preview: Any, step: int) -> Mapping[str, float | None]:
@@ -30,7 +31,14 @@ def test_it_aborts_at_the_vote_that_decides() -> None:
     signals, record = watched(StepGuard(20, 0.6, score=as_given), [0.9] * 13, steps=50)
     assert signals == [Signal.CONTINUE] * 11 + [Signal.ABORT] * 2
     assert record == StepRecord(
-        True, votes=12, seen=12, failed=0, decided_at=12, scores_saved=8, steps_saved=38
+        True,
+        votes=12,
+        seen=12,
+        failed=0,
+        decided_at=12,
+        scores_saved=8,
+        steps_saved=38,
+        voted=Scores({"gore": 0.9}),
     )
 
 
@@ -57,6 +65,12 @@ def test_any_category_votes_and_at_its_own_threshold() -> None:
     assert watched(guard, [{"gore": 0.5, "sexual": 0.0}])[1].is_unsafe
     assert watched(guard, [{"gore": 0.0, "sexual": 0.9}])[1].is_unsafe
     assert not watched(guard, [{"gore": 0.49, "sexual": 0.89}])[1].is_unsafe
+
+
+def test_it_tells_the_highest_score_of_the_categories_that_voted() -> None:
+    guard = StepGuard(3, 1, score=as_given, at_least={"gore": 0.5, "sexual": 0.9})
+    previews = [{"gore": 0.6, "sexual": 0.8}, {"gore": 0.7, "sexual": 0.8}, {"gore": 0.5, "sexual": 0.0}]  # fmt: skip
+    assert watched(guard, previews)[1].voted == Scores({"gore": 0.7})
 
 
 @pytest.mark.parametrize(
