@@ -67,11 +67,17 @@ def probability(log_odds: float) -> float:
     return 1.0 / (1.0 + math.exp(-min(max(log_odds, -_LARGEST), _LARGEST)))
 
 
+Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+BILINEAR: Resample = "bilinear"
+
+
 class ImageOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How images reach the graph: as square crops, uint8 RGB [crops, side, side, 3]."""
 
     side: Annotated[int, Meta(ge=16, le=1024)]
     """Pixels of a crop's side."""
+    resample: Resample = BILINEAR
+    """How pictures are resized to it; what the model was trained on."""
     second: Name | None = None
     """The artifact that votes too under `models.<name>.mode: precise`; None: there is none."""
 

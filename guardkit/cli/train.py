@@ -136,7 +136,7 @@ def run_text_safety(args: argparse.Namespace) -> int:
     from guardkit.train.classifier import Settings, train  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    _log_progress()
+    log_progress()
     settings = Settings(
         rows=args.rows, threads=args.threads, encoder_rate=args.rate, seed=args.seed
     )
@@ -152,7 +152,7 @@ def run_text_safety_multi(args: argparse.Namespace) -> int:
     from guardkit.train.multilingual import load_multilingual
     from guardkit.train.vocabulary import trim_vocabulary
 
-    _log_progress()
+    log_progress()
     folders, base = Folders(args.data, args.own), args.work / "base"
     if not (base / "config.json").is_file():
         pool = load_multilingual(folders, split="train")
@@ -175,7 +175,7 @@ def run_soft_labels(args: argparse.Namespace) -> int:
     from guardkit.export.soft_labels import LabelPlan, label_softly  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    _log_progress()
+    log_progress()
     plan = LabelPlan(rows=args.rows, threads=args.threads)
     folders = Folders(args.data, args.own)
     path = label_softly(args.teacher, find_artifact("text-safety"), folders, args.work, plan)
@@ -190,7 +190,7 @@ def run_text_safety_fast(args: argparse.Namespace) -> int:
     from guardkit.export.distil import Plan, distil_fast  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    _log_progress()
+    log_progress()
     plan = Plan(args.rows, args.processes, args.version, args.flagged)
     full = find_artifact("text-safety")
     artifact = distil_fast(full, Folders(args.data, args.own), args.work, args.out, plan)
@@ -203,7 +203,7 @@ def run_pii_tagger(args: argparse.Namespace) -> int:
     require_torch("training", "train")
     from guardkit.train.tagger import TaggerSettings, train_tagger  # torch: an optional package
 
-    _log_progress()
+    log_progress()
     settings = TaggerSettings(
         share=args.share, encoder_rate=args.rate, seed=args.seed, threads=args.threads
     )
@@ -218,7 +218,7 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
     from guardkit.train.repairs import Draws  # pyarrow: an optional package
     from guardkit.train.rewriter import RewriterSettings, train_rewriter  # torch: likewise
 
-    _log_progress()
+    log_progress()
     settings = RewriterSettings(
         draws=Draws(*args.draws),
         decoder_rate=args.rate,
@@ -230,7 +230,8 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
     return 0
 
 
-def _log_progress() -> None:
+def log_progress() -> None:
+    """Show what the library notes while it trains or exports."""
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("guardkit").setLevel(logging.INFO)
 
