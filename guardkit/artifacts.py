@@ -186,7 +186,7 @@ class TensorRT(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     cache: str | None = None
     """Folder for engines and timings, relative to the policy file; None: built anew at every start."""
     most_windows: Annotated[int, Meta(ge=1, le=1024)] = 16
-    """Windows in one run, at most: `text.score` runs no more together."""
+    """Windows or crops in one run, at most: `text.score` and `image.score` run no more together."""
 
 
 class Tls(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -227,6 +227,8 @@ class Triton(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     pad_to: Annotated[int, Meta(ge=1, le=128)] = 8
     """Tokens are padded to a multiple of it, for the server batches inputs of one length alone."""
     breaker: Breaker = Breaker()
+    shared_memory: bool = False
+    """Whether inputs reach a server on this machine through /dev/shm: for images, whose crops are large."""
 
 
 class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
