@@ -95,7 +95,7 @@ def _add_conversions(kinds: Verbs) -> None:
     onnx = add_verb(
         kinds,
         "onnx",
-        text="write the twin of a text model in another precision, for example for a GPU",
+        text="write the twin of a model in another precision, for example for a GPU",
         example="guardkit export onnx text-safety --precision fp16 --out gpu_models",
     )
     onnx.add_argument("model", help="name or folder of an artifact")
@@ -160,13 +160,19 @@ def run_onnx(args: argparse.Namespace) -> int:
     """Convert an artifact."""
     _prepare()
     from guardkit.export.convert import convert  # torch: an optional package
+    from guardkit.export.verify import ParityCard
 
     artifact, card = convert(named_artifact(args.model), args.precision, args.out)
     print(f"wrote {artifact.path}")
-    print(
-        f"logits within {card.worst} of the model it was made of, token logits within "
-        f"{card.token_worst}; held to {card.tolerance} and {card.token_tolerance}"
-    )
+    if isinstance(card, ParityCard):
+        print(
+            f"logits within {card.worst} of the model it was made of, token logits within "
+            f"{card.token_worst}; held to {card.tolerance} and {card.token_tolerance}"
+        )
+    else:
+        print(
+            f"scores within {card.worst:.6f} of the model it was made of; held to {card.tolerance}"
+        )
     return 0
 
 

@@ -112,8 +112,8 @@ def existing_files(folder: Path) -> dict[str, FileEntry]:
 
 
 def write_image_parity(
-    artifact: Artifact, expected: NDArray[np.float32], *, tolerance: float
-) -> None:
+    artifact: Artifact, expected: NDArray[np.floating], *, tolerance: float
+) -> ImageParityCard:
     """Write the parity card; arguments and errors as of `write_image_artifact`."""
     card = ImageParityCard(
         precision=artifact.manifest.precision,
@@ -130,11 +130,13 @@ def write_image_parity(
             f"{artifact.path}: scores differ by {worst:.6f} ({where}) from the classifier's. "
             f"Allowed: {card.tolerance}."
         )
-    write_card(artifact, replace(card, worst=round(worst, _DIGITS)))
+    card = replace(card, worst=round(worst, _DIGITS))
+    write_card(artifact, card)
     _log.info("%s: scores within %.6f of the classifier's", artifact.manifest.name, worst)
+    return card
 
 
-def rounded(values: NDArray[np.float32]) -> tuple[float, ...]:
+def rounded(values: NDArray[np.floating]) -> tuple[float, ...]:
     """Numbers as a card holds them."""
     return tuple(round(float(value), _DIGITS) for value in values)
 
