@@ -7,8 +7,16 @@ from pathlib import Path
 
 from guardkit.artifacts import TensorRT
 from guardkit.cli.export_hf import add_hf
-from guardkit.cli.shared import Verbs, add_verb, named_artifact, positive, read_policy
-from guardkit.cli.train import add_sources, log_progress, require_torch
+from guardkit.cli.shared import (
+    Verbs,
+    add_verb,
+    log_progress,
+    named_artifact,
+    positive,
+    read_policy,
+    require_torch,
+)
+from guardkit.cli.train import add_sources
 from guardkit.errors import MissingExtraError
 
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guardkit.cli.shared import Verbs, add_verb
-from guardkit.cli.train import log_progress, require_torch
+from guardkit.cli.shared import Verbs, add_verb, log_progress, require_torch
 from guardkit.errors import InputError
 from guardkit.evaluate.read import Labels, read_labelled
 from guardkit.taxonomy import TAXONOMY

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import logging
-from importlib.util import find_spec
 from pathlib import Path
 
-from guardkit.cli.shared import Verbs, add_verb
-from guardkit.errors import MissingExtraError
+from guardkit.cli.shared import Verbs, add_verb, log_progress, require_torch
 
 
 def add(verbs: Verbs) -> None:
@@ -228,19 +225,3 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
     written = args.own / "written" / "repairs"
     train_rewriter(args.base, args.data, written, args.work, settings, start=args.start)
     return 0
-
-
-def log_progress() -> None:
-    """Show what the library notes while it trains or exports."""
-    logging.basicConfig(format="%(asctime)s %(message)s")
-    logging.getLogger("guardkit").setLevel(logging.INFO)
-
-
-def require_torch(feature: str, extra: str) -> None:
-    """Say which extra is missing before a long import fails.
-
-    Raises:
-        MissingExtraError: torch is not installed.
-    """
-    if find_spec("torch") is None:
-        raise MissingExtraError(feature, extra)

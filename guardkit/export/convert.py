@@ -119,7 +119,7 @@ def _parity(made: Artifact, artifact: Artifact) -> ParityCard | ImageParityCard:
     if artifact.manifest.image is None:
         return write_parity(made, outputs_of(artifact, runner, TEXTS))
     scores = scores_of(artifact, runner, drawn_crops(DRAWN, artifact.manifest.image.side))
-    return write_image_parity(made, scores, tolerance=_IMAGE_TOLERANCE)
+    return write_image_parity(made, scores, _IMAGE_TOLERANCE)
 
 
 def _to_fp32(artifact: Artifact, graph: Path) -> None:

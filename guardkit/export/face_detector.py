@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from guardkit.artifacts import (
     FORMAT,
+    PARITY_FILE,
     Artifact,
     Calibration,
     FaceOptions,
@@ -26,20 +28,22 @@ from guardkit.artifacts import (
 )
 from guardkit.errors import ParityError
 from guardkit.export.artifact import (
+    LABELS,
     MODEL,
     config_pbtxt,
+    file_entries,
     write_labels,
     write_manifest,
 )
 from guardkit.export.face_graph import source_maps, with_preprocessing
-from guardkit.export.image_artifact import existing_files, rounded, write_card
+from guardkit.export.image_artifact import TOLERANCE
 from guardkit.export.image_parity import (
     STEP,
     FaceParityCard,
     drawn_pictures,
     worst_of_faces,
 )
-from guardkit.export.image_safety import TOLERANCE, check_file
+from guardkit.export.image_safety import check_file
 from guardkit.image.faces import CHANNELS, INPUT, OUTPUT
 from guardkit.runtime.base import open_runner
 
@@ -48,6 +52,7 @@ _log = logging.getLogger(__name__)
 NAME, CATEGORY = "face-detector", "privacy"
 SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 OPTIONS = FaceOptions(shortest=320, longest=640, multiple=32, stride=4)
+_DIGITS = 6
 
 
 def export_face_detector(source: Path, out: Path, *, version: str) -> Artifact:
@@ -86,7 +91,9 @@ def _write_manifest(folder: Path, version: str) -> Artifact:
         calibration={CATEGORY: Calibration(1.0, 0.0)},
         inputs=(TensorSpec(INPUT, "uint8", ("pictures", "height", "width", 3)),),
         outputs=(TensorSpec(OUTPUT, "float32", ("pictures", CHANNELS, "rows", "columns")),),
-        files=existing_files(folder),
+        files=file_entries(
+            folder, [name for name in (MODEL, LABELS, PARITY_FILE) if (folder / name).is_file()]
+        ),
         faces=OPTIONS,
     )
     return write_manifest(folder, manifest)
@@ -95,7 +102,10 @@ def _write_manifest(folder: Path, version: str) -> Artifact:
 def _write_parity(artifact: Artifact, expected: list[NDArray[np.float32]]) -> None:
     card = FaceParityCard(
         precision=artifact.manifest.precision,
-        maps=tuple(rounded(maps.ravel()[::STEP]) for maps in expected),
+        maps=tuple(
+            tuple(round(float(value), _DIGITS) for value in maps.ravel()[::STEP])
+            for maps in expected
+        ),
         tolerance=TOLERANCE,
         worst=0.0,
     )
@@ -104,5 +114,6 @@ def _write_parity(artifact: Artifact, expected: list[NDArray[np.float32]]) -> No
         raise ParityError(
             f"{artifact.path}: maps differ by {worst:.6f} ({where}) from the network's. Allowed: {TOLERANCE}."
         )
-    write_card(artifact, replace(card, worst=round(worst, 6)))
+    encoded = msgspec.json.encode(replace(card, worst=round(worst, _DIGITS)))
+    (artifact.path / PARITY_FILE).write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
     _log.info("%s: maps within %.6f of the network's", artifact.manifest.name, worst)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +14,11 @@ from numpy.typing import NDArray
 
 from guardkit.artifacts import Calibration
 from guardkit.errors import InputError
-from guardkit.export.artifact import fit_platt
+from guardkit.export.artifact import check_name, fit_platt
 from guardkit.export.hf_model import Head, Network, Task
-from guardkit.steps import SCORERS
 
 PRECISIONS = ("fp32", "int8")
 TASKS = tuple(task.value for task in Task)
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LEAST_EXAMPLES = 10  # chosen: of each kind, to fit two numbers
 
 
@@ -64,15 +61,7 @@ def check_request(request: Request, out: Path) -> None:
     Raises:
         InputError: It cannot be used.
     """
-    if not _NAME.fullmatch(request.name):
-        raise InputError(
-            f"--name '{request.name}': not kebab-case. Expected lower-case letters, digits and "
-            "single hyphens, for example my-toxicity."
-        )
-    if request.name in SCORERS:
-        raise InputError(
-            f"--name '{request.name}': guardkit has a step of that name. Choose another."
-        )
+    check_name(request.name)
     if (out / request.name).exists():
         raise InputError(
             f"{out / request.name}: exists already. Remove it, or choose another --name or --out."

@@ -16,7 +16,7 @@ import onnxruntime
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from guardkit.artifacts import Artifact, ImageOptions
+from guardkit.artifacts import Artifact, Calibration
 from guardkit.errors import InputError
 from guardkit.export.artifact import MODEL
 from guardkit.export.image_artifact import AboutImages, write_image_artifact
@@ -29,8 +29,6 @@ from guardkit.export.image_graph import (
 )
 from guardkit.export.image_parity import DRAWN, drawn_crops
 
-TOLERANCE = 1e-4
-"""Of a probability, between a graph and the classifier it was made of."""
 _SECOND = "image-safety-second"
 
 
@@ -83,10 +81,16 @@ def _export(path: Path, kind: Kind, out: Path, version: str) -> Artifact:
     folder = out / kind.name
     (folder / MODEL).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(with_preprocessing(path, kind.source), str(folder / MODEL))
-    image = ImageOptions(SIDE, second=kind.second)
-    about = AboutImages(kind.name, version, kind.licence, tuple(kind.source.columns), image)
+    about = AboutImages(
+        kind.name,
+        version,
+        kind.licence,
+        dict.fromkeys(kind.source.columns, Calibration(1.0, 0.0)),
+        SIDE,
+        kind.second,
+    )
     expected = source_scores(path, kind.source, drawn_crops(DRAWN, SIDE))
-    return write_image_artifact(folder, about, expected, tolerance=TOLERANCE)
+    return write_image_artifact(folder, about, expected)
 
 
 def check_file(path: Path, sha256: str, name: str) -> None:

@@ -85,7 +85,12 @@ def _resnet(common: dict[str, Any]) -> tuple[Any, Any]:
 def _mobilenet(common: dict[str, Any]) -> tuple[Any, Any]:
     """The middle of a resized picture."""
     config = MobileNetV2Config(
-        image_size=_SIDE, depth_multiplier=0.25, min_depth=8, depth_divisible_by=8, **common
+        image_size=_SIDE,
+        depth_multiplier=0.25,
+        min_depth=8,
+        depth_divisible_by=8,
+        initializer_range=0.3,
+        **common,
     )
     size, crop = {"shortest_edge": 40}, {"height": _SIDE, "width": _SIDE}
     return (
