@@ -7,6 +7,7 @@ Runs inside the server alone: `triton_python_backend_utils` exists nowhere else.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -18,6 +19,7 @@ import triton_python_backend_utils as pb_utils
 from guardkit.artifacts import Artifact, RunnerOptions
 from guardkit.errors import DeadlineError, InputError, RunError
 from guardkit.guard import Guard
+from guardkit.places import MODELS
 from guardkit.policy.load import load_policy
 from guardkit.runtime.base import Arrays, Runner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Stop, check_time
@@ -37,6 +39,9 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         models = Path(args["model_repository"]).parent
         file = models.parent / config["parameters"]["policy"]["string_value"]
+        # What is served need not be installed here: reading the policy asks which categories its models score.
+        places = (str(models), os.environ.get(MODELS.environment_variable))
+        os.environ[MODELS.environment_variable] = os.pathsep.join(filter(None, places))
 
         def opened(artifact: Artifact, options: RunnerOptions) -> Runner:
             """At this server; models of editors, which it does not serve, in this process."""

@@ -27,6 +27,7 @@ from guardkit.serve.config import Serving
 from guardkit.serve.repository import write_repository
 from guardkit.types import Status
 from tests.pictures import BLUE, RED, plain
+from tests.tiny import change_manifest
 from tests.tiny_image import build_tiny_faces, build_tiny_images
 from tests.triton.server import TritonServer
 
@@ -39,6 +40,8 @@ _WAYS = [("grpc", False), ("grpc", True), ("http", False), ("http", True)]
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Models whose scores are known by hand: red is `sexual`, a red dot a face."""
     models = build_tiny_faces(build_tiny_images(tmp_path_factory.mktemp("models")))
+    (models / "image-safety").rename(models / "my-images")
+    change_manifest(models / "my-images", {"name": "my-images"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GUARDKIT_MODELS", str(models))
         yield
@@ -50,19 +53,21 @@ def policy(tiny: None) -> Policy:
         Rule(name="no-red", when=When(category="sexual", at_least=0.5), action=Action.BLOCK),
         Rule(name="no-faces", when=When(category="privacy", at_least=0.5), action=Action.EDIT, using="blur-faces"),
     )  # fmt: skip
-    scorers = ("image-safety", "face-detector")
+    scorers = ("my-images", "face-detector")
     stage = StagePolicy(scorers=scorers, editors=("blur-faces",), rules=rules)
-    precise = {"image-safety": RunnerOptions(mode="precise")}
+    precise = {"my-images": RunnerOptions(mode="precise")}
     return Policy(policy="images", output_image=stage, models=precise)
 
 
 @pytest.fixture(scope="module")
 def images(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A server of both models and the guard."""
+    """A server of the models and the guard, for which none of them is installed but in its repository."""
     folder = tmp_path_factory.mktemp("repository") / "out"
     write_repository(policy, folder, Serving(backend="python"))
     server = TritonServer(folder / "models", tmp_path_factory.mktemp("work"))
-    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GUARDKIT_MODELS")
+        server.start()
     yield server
     server.kill()
 
@@ -92,7 +97,7 @@ def remote(policy: Policy, server: TritonServer, protocol: str, *, is_shared: bo
     url = server.grpc if protocol == "grpc" else server.http
     triton = Triton(url=url, protocol=protocol, call_ms=_PATIENT_MS, shared_memory=is_shared)  # type: ignore[arg-type]
     options = RunnerOptions(backend="triton", triton=triton)
-    models = {"image-safety": replace(options, mode="precise"), "face-detector": options}
+    models = {"my-images": replace(options, mode="precise"), "face-detector": options}
     return Guard(Policy(policy="images", output_image=policy.output_image, models=models))
 
 
