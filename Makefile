@@ -136,5 +136,5 @@ $(TRITON)/.done: pyproject.toml constraints-triton.txt
 	@command -v $(PYTHON311) > /dev/null || { echo "Triton's python backend needs Python 3.11: make test-triton PYTHON311=/path/to/python3.11"; exit 1; }
 	$(PYTHON311) -m venv $(TRITON)
 	$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-triton.txt \
-		nvidia-pytriton -e ".[cpu,triton]" pytest hypothesis onnx trustme
+		nvidia-pytriton -e ".[cpu,image,triton]" pytest hypothesis onnx trustme
 	touch $@

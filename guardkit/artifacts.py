@@ -67,11 +67,17 @@ def probability(log_odds: float) -> float:
     return 1.0 / (1.0 + math.exp(-min(max(log_odds, -_LARGEST), _LARGEST)))
 
 
+Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+BILINEAR: Resample = "bilinear"
+
+
 class ImageOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How images reach the graph: as square crops, uint8 RGB [crops, side, side, 3]."""
 
     side: Annotated[int, Meta(ge=16, le=1024)]
     """Pixels of a crop's side."""
+    resample: Resample = BILINEAR
+    """How pictures are resized to it; what the model was trained on."""
     second: Name | None = None
     """The artifact that votes too under `models.<name>.mode: precise`; None: there is none."""
 
@@ -180,7 +186,7 @@ class TensorRT(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     cache: str | None = None
     """Folder for engines and timings, relative to the policy file; None: built anew at every start."""
     most_windows: Annotated[int, Meta(ge=1, le=1024)] = 16
-    """Windows in one run, at most: `text.score` runs no more together."""
+    """Windows or crops in one run, at most: `text.score` and `image.score` run no more together."""
 
 
 class Tls(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -221,6 +227,8 @@ class Triton(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     pad_to: Annotated[int, Meta(ge=1, le=128)] = 8
     """Tokens are padded to a multiple of it, for the server batches inputs of one length alone."""
     breaker: Breaker = Breaker()
+    shared_memory: bool = False
+    """Whether inputs reach a server on this machine through /dev/shm: for images, whose crops are large."""
 
 
 class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 from guardkit.artifacts import TensorRT
-from guardkit.cli.shared import Verbs, add_verb, named_artifact, positive, read_policy
-from guardkit.cli.train import add_sources, require_torch
-from guardkit.errors import InputError, MissingExtraError
-from guardkit.evaluate.read import read_labelled
-from guardkit.taxonomy import TAXONOMY
-
-_TASKS = ("text-classification", "token-classification", "image-classification")
-_NOT_YET = "image-classification"
+from guardkit.cli.export_hf import add_hf
+from guardkit.cli.shared import (
+    Verbs,
+    add_verb,
+    log_progress,
+    named_artifact,
+    positive,
+    read_policy,
+    require_torch,
+)
+from guardkit.cli.train import add_sources
+from guardkit.errors import MissingExtraError
 
 
 def add(verbs: Verbs) -> None:
@@ -54,7 +57,7 @@ def add(verbs: Verbs) -> None:
         one.add_argument("--version", default="0.1.0")
         one.set_defaults(run=run)
     _add_image_safety(kinds)
-    _add_hf(kinds)
+    add_hf(kinds)
     _add_conversions(kinds)
     card = add_verb(
         kinds,
@@ -96,45 +99,11 @@ def _add_image_safety(kinds: Verbs) -> None:
     faces.set_defaults(run=run_face_detector)
 
 
-def _add_hf(kinds: Verbs) -> None:
-    hf = add_verb(
-        kinds,
-        "hf",
-        text="make a Hugging Face classifier of texts or tokens a scorer that a policy can name",
-        example="guardkit export hf ./my-classifier --labels map.yaml --name my-toxicity",
-    )
-    hf.add_argument("model", help="a folder that save_pretrained wrote, or a name of the hub")
-    hf.add_argument("--task", choices=_TASKS, default="text-classification")
-    hf.add_argument(
-        "--labels",
-        required=True,
-        type=Path,
-        metavar="YAML",
-        help="category: label, or category: [label, label]",
-    )
-    hf.add_argument("--name", required=True, help="what a policy calls it, kebab-case")
-    hf.add_argument("--out", type=Path, default=Path("exported_models"))
-    hf.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
-    hf.add_argument(
-        "--data", type=Path, help="labelled texts (CSV, JSONL, parquet) that calibrate the scores"
-    )
-    hf.add_argument(
-        "--languages", nargs="+", default=[], metavar="CODE", help="those it knows (default: any)"
-    )
-    hf.add_argument("--licence", default="not stated", help="of the model, for the manifest")
-    hf.add_argument("--version", default="0.1.0")
-    hf.add_argument("--max-tokens", type=int, default=128, help="longest window (default: 128)")
-    hf.add_argument(
-        "--overlap", type=int, default=32, help="tokens that windows share (default: 32)"
-    )
-    hf.set_defaults(run=run_hf)
-
-
 def _add_conversions(kinds: Verbs) -> None:
     onnx = add_verb(
         kinds,
         "onnx",
-        text="write the twin of a text model in another precision, for example for a GPU",
+        text="write the twin of a model in another precision, for example for a GPU",
         example="guardkit export onnx text-safety --precision fp16 --out gpu_models",
     )
     onnx.add_argument("model", help="name or folder of an artifact")
@@ -199,13 +168,19 @@ def run_onnx(args: argparse.Namespace) -> int:
     """Convert an artifact."""
     _prepare()
     from guardkit.export.convert import convert  # torch: an optional package
+    from guardkit.export.verify import ParityCard
 
     artifact, card = convert(named_artifact(args.model), args.precision, args.out)
     print(f"wrote {artifact.path}")
-    print(
-        f"logits within {card.worst} of the model it was made of, token logits within "
-        f"{card.token_worst}; held to {card.tolerance} and {card.token_tolerance}"
-    )
+    if isinstance(card, ParityCard):
+        print(
+            f"logits within {card.worst} of the model it was made of, token logits within "
+            f"{card.token_worst}; held to {card.tolerance} and {card.token_tolerance}"
+        )
+    else:
+        print(
+            f"scores within {card.worst:.6f} of the model it was made of; held to {card.tolerance}"
+        )
     return 0
 
 
@@ -225,43 +200,6 @@ def run_tensorrt(args: argparse.Namespace) -> int:
         build=build_engine,
     )
     print(f"wrote {folder}")
-    return 0
-
-
-def run_hf(args: argparse.Namespace) -> int:
-    """Export a classifier of the user's own."""
-    if args.task == _NOT_YET:
-        raise InputError(
-            f"--task {args.task}: guardkit reads no images yet. Expected text-classification or "
-            "token-classification."
-        )
-    _prepare()
-    from guardkit.export import hf  # torch: an optional package
-    from guardkit.export.hf_model import Task
-
-    request = hf.Request(
-        model=args.model,
-        labels=args.labels,
-        name=args.name,
-        task=Task(args.task),
-        precision=args.precision,
-        languages=tuple(args.languages),
-        licence=args.licence,
-        version=args.version,
-        max_tokens=args.max_tokens,
-        overlap=args.overlap,
-    )
-    examples = None
-    if args.data is not None:  # read here: evaluate stands above export
-        labelled = read_labelled(args.data, categories=TAXONOMY)
-        truth = {name: one.truth for name, one in labelled.labels.items()}
-        known = {name: one.known for name, one in labelled.labels.items()}
-        examples = hf.Examples(labelled.file, labelled.texts, truth, known)
-    artifact = hf.export_hf(request, args.out, examples)
-    print(f"wrote {artifact.path}")
-    for category in artifact.manifest.categories:
-        is_fitted = examples is not None and category in examples.truth
-        print(f"{category}: {'calibrated' if is_fitted else 'as the model gives it'}")
     return 0
 
 
@@ -301,5 +239,4 @@ def run_card(args: argparse.Namespace) -> int:
 
 def _prepare() -> None:
     require_torch("export", "export")
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
-    logging.getLogger("guardkit").setLevel(logging.INFO)
+    log_progress()

@@ -2,6 +2,7 @@
 
     int8 -> fp32, fp16    our classifiers: the torch model is built again of the int8 weights
     fp32 -> fp16, int8    any text artifact: the graph is rewritten
+    fp32 -> fp16          any artifact that scores images; int8 takes pictures: guardkit export hf
 
 Weights keep what int8 left of them: the twin of an int8 artifact is as good as that, not as the model
 it was made of. The parity card's reference is the artifact itself, so `verify` says how far the twin is from it.
@@ -23,6 +24,8 @@ from transformers import BertConfig, BertModel
 from guardkit.artifacts import PARITY_FILE, Artifact, Manifest, RunnerOptions
 from guardkit.errors import InputError
 from guardkit.export.artifact import MODEL, config_pbtxt, file_entries, write_manifest, write_parity
+from guardkit.export.image_artifact import write_image_parity
+from guardkit.export.image_parity import DRAWN, ImageParityCard, drawn_crops, scores_of
 from guardkit.export.quantize import quantize_any
 from guardkit.export.to_onnx import INPUTS, OUTPUTS, export_onnx
 from guardkit.export.verify import TEXTS, ParityCard, outputs_of
@@ -35,10 +38,13 @@ PRECISIONS = ("fp32", "fp16", "int8")
 _HEAD_SIZES = (16, 32, 64)  # of BERT's kin
 _WORDS, _POSITIONS = "encoder.embeddings.word_embeddings.weight", "encoder.embeddings.position_embeddings.weight"  # fmt: skip
 _Write = Callable[[Artifact, Path], None]
+_IMAGE_TOLERANCE = 0.01  # of a probability; half precision keeps three digits
 
 
-def convert(artifact: Artifact, precision: str, out: Path) -> tuple[Artifact, ParityCard]:
-    """Write the twin of a text artifact in another precision.
+def convert(
+    artifact: Artifact, precision: str, out: Path
+) -> tuple[Artifact, ParityCard | ImageParityCard]:
+    """Write the twin of an artifact in another precision.
 
     Args:
         artifact: What to convert.
@@ -71,11 +77,17 @@ def _writer(manifest: Manifest, precision: str) -> _Write:
     Raises:
         InputError: There is no way from one precision to the other.
     """
-    if manifest.text is None or manifest.fitted is not None:
-        raise InputError(f"{manifest.id}: not a full text model. Expected one that scores text.")
-    write = _WRITERS.get((manifest.precision, precision))
+    if manifest.image is not None:
+        writers = _IMAGE_WRITERS
+    elif manifest.text is not None and manifest.fitted is None:
+        writers = _WRITERS
+    else:
+        raise InputError(
+            f"{manifest.id}: not a full model of texts or of crops. Expected one that scores them."
+        )
+    write = writers.get((manifest.precision, precision))
     if write is None:
-        ways = ", ".join(f"{one} to {other}" for one, other in _WRITERS)
+        ways = ", ".join(f"{one} to {other}" for one, other in writers)
         raise InputError(
             f"{manifest.id}: {manifest.precision} to {precision}: no way. Known: {ways}."
         )
@@ -84,7 +96,7 @@ def _writer(manifest: Manifest, precision: str) -> _Write:
 
 def _twin(
     artifact: Artifact, precision: str, folder: Path, write: _Write
-) -> tuple[Artifact, ParityCard]:
+) -> tuple[Artifact, ParityCard | ImageParityCard]:
     manifest = artifact.manifest
     for relative in manifest.files:
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
@@ -94,11 +106,20 @@ def _twin(
     made = write_manifest(
         folder, replace(manifest, precision=precision, files=file_entries(folder, kept))
     )
-    card = write_parity(made, outputs_of(artifact, open_runner(artifact, RunnerOptions()), TEXTS))
+    card = _parity(made, artifact)
     files = file_entries(folder, [*kept, PARITY_FILE])
     made = write_manifest(folder, replace(made.manifest, files=files))
     (folder / "config.pbtxt").write_text(config_pbtxt(made.manifest), "utf-8")
     return made, card
+
+
+def _parity(made: Artifact, artifact: Artifact) -> ParityCard | ImageParityCard:
+    """Hold a twin to what it was made of."""
+    runner = open_runner(artifact, RunnerOptions())
+    if artifact.manifest.image is None:
+        return write_parity(made, outputs_of(artifact, runner, TEXTS))
+    scores = scores_of(artifact, runner, drawn_crops(DRAWN, artifact.manifest.image.side))
+    return write_image_parity(made, scores, _IMAGE_TOLERANCE)
 
 
 def _to_fp32(artifact: Artifact, graph: Path) -> None:
@@ -166,3 +187,4 @@ _WRITERS: dict[tuple[str, str], _Write] = {
     ("fp32", "fp16"): _fp32_to_fp16,
     ("fp32", "int8"): _fp32_to_int8,
 }
+_IMAGE_WRITERS: dict[tuple[str, str], _Write] = {("fp32", "fp16"): _fp32_to_fp16}

@@ -13,10 +13,7 @@ Decoders (GPT-2, Llama, Qwen2) do not go through torch's exporter and are refuse
 from __future__ import annotations
 
 import logging
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,20 +27,24 @@ from guardkit.export.artifact import (
     TOKENIZER,
     About,
     config_pbtxt,
-    fit_platt,
     logits_of_texts,
     write_labels,
     write_parity,
     write_text_manifest,
     write_tokenizer,
 )
-from guardkit.export.hf_model import (
-    CategoryModel,
-    Classifier,
-    Head,
-    Task,
-    check_window,
-    read_classifier,
+from guardkit.export.hf_category import CategoryModel
+from guardkit.export.hf_model import Classifier, check_window, read_classifier
+from guardkit.export.hf_request import (
+    PRECISIONS,
+    Examples,
+    Request,
+    check_columns,
+    check_examples,
+    check_request,
+    exporting,
+    fitted,
+    scratch_in,
 )
 from guardkit.export.label_map import columns_of, read_label_map
 from guardkit.export.quantize import quantize_any
@@ -51,51 +52,14 @@ from guardkit.export.to_onnx import export_onnx
 from guardkit.export.verify import TEXTS, encoder_of, outputs_of
 from guardkit.runtime.base import Arrays, open_runner
 from guardkit.runtime.fake import FakeRunner
-from guardkit.steps import SCORERS
 from guardkit.text.normalize import normalize
 
 _log = logging.getLogger(__name__)
 
-PRECISIONS = ("fp32", "int8")
-TASKS = tuple(task.value for task in Task)
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LEAST_TOKENS, _SPECIAL_TOKENS = 8, 2
 _FAITHFUL = (
     0.01  # logits; chosen: fp32 kernels differ by 1e-4, a graph that is not the model by 0.1
 )
-_LEAST_EXAMPLES = 10  # chosen: of each kind, to fit two numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to make of which classifier."""
-
-    model: str
-    """A local folder, or a name of the hub."""
-    labels: Path
-    """The label map; see `label_map`."""
-    name: str
-    """Of the artifact, kebab-case."""
-    task: Task = Task.TEXT
-    precision: str = "fp32"
-    languages: tuple[str, ...] = ()
-    """ISO 639-1 codes it knows; (): nobody said, and it takes any."""
-    licence: str = "not stated"
-    version: str = "0.1.0"
-    max_tokens: int = 128
-    overlap: int = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """Labelled texts that calibrate. Their repr would hold texts: do not log them."""
-
-    file: str
-    texts: Sequence[str]
-    truth: Mapping[str, NDArray[np.bool_]]
-    """Category -> bool [texts]."""
-    known: Mapping[str, NDArray[np.bool_]]
-    """Category -> bool [texts]: where `truth` means something."""
 
 
 def export_hf(request: Request, out: Path, examples: Examples | None = None) -> Artifact:
@@ -110,37 +74,24 @@ def export_hf(request: Request, out: Path, examples: Examples | None = None) -> 
         InputError: The request, the model, the label map or the examples cannot be used.
         ParityError: The graph that torch exports does not give what the model gives.
     """
-    _check_request(request, out)
+    check_request(request, out)
+    _check_windows(request)
     plain = read_classifier(request.model, request.task)
     check_window(request.model, plain.positions, request.max_tokens)
     label_map = read_label_map(request.labels, plain.labels)
     columns = columns_of(label_map, plain.labels)
-    _check_columns(request, plain, columns)
-    _check_examples(examples, label_map)
+    check_columns(request, plain, columns)
+    check_examples(examples, label_map)
     _log.info("%s: a %s head over %d labels", request.model, plain.head.value, len(plain.labels))
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as scratch:
-        made = _make(request, plain, columns, Path(scratch))
+    with scratch_in(out) as scratch:
+        made = _make(request, plain, columns, scratch)
         if examples is not None:
             made = _calibrate(made, _about(request, columns), examples)
         made.path.rename(out / request.name)
     return Artifact(out / request.name, made.manifest)
 
 
-def _check_request(request: Request, out: Path) -> None:
-    if not _NAME.fullmatch(request.name):
-        raise InputError(
-            f"--name '{request.name}': not kebab-case. Expected lower-case letters, digits and "
-            "single hyphens, for example my-toxicity."
-        )
-    if request.name in SCORERS:
-        raise InputError(
-            f"--name '{request.name}': guardkit has a step of that name. Choose another."
-        )
-    if (out / request.name).exists():
-        raise InputError(
-            f"{out / request.name}: exists already. Remove it, or choose another --name or --out."
-        )
+def _check_windows(request: Request) -> None:
     if request.max_tokens < _LEAST_TOKENS:
         raise InputError(f"--max-tokens {request.max_tokens}: expected at least {_LEAST_TOKENS}.")
     if not 0 <= request.overlap < request.max_tokens - _SPECIAL_TOKENS:
@@ -148,38 +99,6 @@ def _check_request(request: Request, out: Path) -> None:
             f"--overlap {request.overlap}: windows of {request.max_tokens} tokens overlap by 0 to "
             f"{request.max_tokens - _SPECIAL_TOKENS - 1}."
         )
-
-
-def _check_columns(
-    request: Request, plain: Classifier, columns: Mapping[str, Sequence[int]]
-) -> None:
-    """No category of a softmax head may have every label: its score would be 1 for any text."""
-    full = [name for name, own in columns.items() if len(own) == len(plain.labels)]
-    if plain.head is Head.SOFTMAX and full:
-        raise InputError(
-            f"{request.labels}: {full[0]}: mapped to all labels of a softmax head, whose "
-            "probabilities add up to 1 for any text. Leave out the harmless label. Labels: "
-            f"{', '.join(plain.labels)}."
-        )
-
-
-def _check_examples(examples: Examples | None, label_map: Mapping[str, object]) -> None:
-    """Every category that has labels at all has enough of each kind, and some category has."""
-    if examples is None:
-        return
-    if not examples.truth.keys() & label_map.keys():
-        raise InputError(
-            f"{examples.file}: no column of labels for {', '.join(label_map)}. Found columns for "
-            f"{', '.join(examples.truth) or 'none'}. Name a column like a category of the label map."
-        )
-    for category in examples.truth.keys() & label_map.keys():
-        known = examples.truth[category][examples.known[category]]
-        yes, no = int(known.sum()), int((~known).sum())
-        if min(yes, no) < _LEAST_EXAMPLES:
-            raise InputError(
-                f"{examples.file}: column '{category}': {yes} positive and {no} negative texts. "
-                f"Expected at least {_LEAST_EXAMPLES} of each. Add texts, or remove the column."
-            )
 
 
 def _about(request: Request, categories: Mapping[str, object]) -> About:
@@ -222,13 +141,8 @@ def _make(
 
 
 def _export(request: Request, model: CategoryModel, path: Path) -> None:
-    try:
+    with exporting(request, model.model):
         export_onnx(model, path, outputs=request.task.outputs)
-    except (RuntimeError, ValueError, TypeError) as e:  # what tracing raises, by architecture
-        raise InputError(
-            f"{request.model}: torch cannot export {type(model.model).__name__} to onnx "
-            f"({type(e).__name__}). Use a classifier of another architecture, for example BERT's."
-        ) from e
 
 
 def _run_torch(model: CategoryModel, inputs: Arrays) -> Arrays:
@@ -264,19 +178,7 @@ def check_faithful(fp32: Artifact, expected: NDArray[np.float32]) -> None:
 
 
 def _calibrate(made: Artifact, about: About, examples: Examples) -> Artifact:
-    """Platt scaling of the categories that have labels; the others keep the model's probabilities."""
-    logits = logits_of_texts(made, examples.texts)
-    calibration = about.identity
-    for column, category in enumerate(about.categories):
-        if category not in examples.truth:
-            continue
-        known = examples.known[category]
-        fitted = fit_platt(logits[known, column], examples.truth[category][known])
-        if fitted.scale <= 0:
-            raise InputError(
-                f"{examples.file}: column '{category}': texts labelled 1 score lower than those "
-                "labelled 0. Check the label map, or which way the column is labelled."
-            )
-        calibration[category] = fitted
+    logits = logits_of_texts(made, examples.items)
+    calibration = fitted(examples, logits, about.categories)
     precision = made.manifest.precision
     return write_text_manifest(made.path, about, precision=precision, calibration=calibration)

@@ -1,30 +1,19 @@
-"""A Hugging Face classifier of texts or of tokens: read from a folder or the hub, its labels as categories.
-
-The log-odds of a category, from the logits z of the labels L that it is mapped to:
-
-    sigmoid head (labels are independent):     max_{l in L} z_l
-    softmax head (labels exclude each other):  logsumexp_{l in L} z_l - logsumexp_{l not in L} z_l
-
-A classifier of tokens gives them for every token; the text's are the highest of its tokens. The tokens of a
-context before the text ([CLS] context [SEP] text [SEP]) and the special ones do not count.
-"""
+"""A Hugging Face classifier, read from a folder or the hub as it comes."""
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -35,7 +24,7 @@ from guardkit.text.encode import LONGEST_CONTEXT
 
 _LARGEST = 2**31 - 2**24  # bytes of weights: an onnx file holds 2 GiB, graph and tensors together
 # What transformers raises, by file and version, when something is missing, malformed or out of reach.
-_READING = (
+READING = (
     OSError,
     ValueError,
     KeyError,
@@ -45,8 +34,6 @@ _READING = (
     ImportError,
     SafetensorError,
 )
-_AROUND = ("one before", "one behind it")
-_NOT_THE_TEXT = -30.0  # log-odds of a token that does not count: a probability of 1e-13
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
 
@@ -55,16 +42,21 @@ class Task(Enum):
 
     TEXT = "text-classification"
     TOKENS = "token-classification"
+    IMAGES = "image-classification"
 
     @property
     def architecture(self) -> str:
         """How the name of its architectures ends."""
-        return {Task.TEXT: "ForSequenceClassification", Task.TOKENS: "ForTokenClassification"}[self]
+        return {
+            Task.TEXT: "ForSequenceClassification",
+            Task.TOKENS: "ForTokenClassification",
+            Task.IMAGES: "ForImageClassification",
+        }[self]
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """What its graph gives."""
-        return {Task.TEXT: ("logits",), Task.TOKENS: ("logits", "token_logits")}[self]
+        return ("logits", "token_logits") if self is Task.TOKENS else ("logits",)
 
 
 class Head(Enum):
@@ -75,22 +67,46 @@ class Head(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Classifier:
-    """A classifier as it comes."""
+class Network:
+    """The network of a classifier, and what its logits stand for."""
 
     model: nn.Module
-    """Takes input_ids and attention_mask, int64 [windows, tokens]; `.logits` f32 [windows, labels], or
-    [windows, tokens, labels]."""
     task: Task
-    tokenizer: Tokenizer
     labels: tuple[str, ...]
     head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier(Network):
+    """A classifier of texts or tokens: its network takes input_ids and attention_mask, int64 [windows, tokens].
+
+    `.logits` are f32 [windows, labels], or [windows, tokens, labels].
+    """
+
+    tokenizer: Tokenizer
     positions: int | None
     """Tokens it can tell the place of; None: any number."""
 
 
 def read_classifier(name: str, task: Task = Task.TEXT) -> Classifier:
-    """Read a classifier from a local folder, or the hub.
+    """Read a classifier of texts or tokens; see `read_network`.
+
+    Raises:
+        InputError: There is none, or it cannot be used; the message says why.
+    """
+    network = read_network(name, task)
+    return Classifier(
+        model=network.model,
+        task=task,
+        labels=network.labels,
+        head=network.head,
+        tokenizer=_read_tokenizer(name).backend_tokenizer,
+        positions=_positions(network.model),
+    )
+
+
+def read_network(name: str, task: Task) -> Network:
+    """Read the network of a classifier from a local folder, or the hub.
 
     Nothing of it is run but its weights: no code that comes with a model, no pickles.
 
@@ -105,16 +121,8 @@ def read_classifier(name: str, task: Task = Task.TEXT) -> Classifier:
             f"ends in {task.architecture}. Fine-tune it for that first, or name another --task."
         )
     head = head_of(name, config)
-    tokenizer = _read_tokenizer(name)
-    model = _read_model(name, task)
-    return Classifier(
-        model=model,
-        task=task,
-        tokenizer=tokenizer.backend_tokenizer,
-        labels=tuple(label for _, label in sorted(config.id2label.items())),
-        head=head,
-        positions=_positions(model),
-    )
+    labels = tuple(label for _, label in sorted(config.id2label.items()))
+    return Network(_read_model(name, task), task, labels, head)
 
 
 def check_window(name: str, positions: int | None, max_tokens: int) -> None:
@@ -151,13 +159,13 @@ def _read_config(name: str) -> Any:
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise InputError(
             f"{name}: no config.json. Expected a folder that save_pretrained wrote, for model and "
-            "tokenizer."
+            "tokenizer, or image processor."
         )
     if not folder.is_dir() and not _HUB_NAME.match(name):
         raise InputError(f"{name}: no such folder, and no name of the hub (owner/model).")
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except _READING as e:
+    except READING as e:
         if folder.is_dir():
             raise InputError(
                 f"{folder / 'config.json'}: transformers cannot use it ({type(e).__name__}). "
@@ -173,7 +181,7 @@ def _read_tokenizer(name: str) -> Any:
     hint = "Expected a tokenizer.json beside the model: AutoTokenizer...save_pretrained writes it."
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False)
-    except _READING as e:
+    except READING as e:
         raise InputError(f"{name}: no tokenizer can be read ({type(e).__name__}). {hint}") from e
     if not tokenizer.is_fast:
         raise InputError(f"{name}: its tokenizer {type(tokenizer).__name__} is not fast. {hint}")
@@ -184,16 +192,19 @@ def _read_model(name: str, task: Task) -> nn.Module:
     automatic = {
         Task.TEXT: AutoModelForSequenceClassification,
         Task.TOKENS: AutoModelForTokenClassification,
+        Task.IMAGES: AutoModelForImageClassification,
     }[task]
+    # The others hide masks in kernels that torch cannot export; networks of convolutions have none at all.
+    attention = {} if task is Task.IMAGES else {"attn_implementation": "eager"}
     try:
         model, report = automatic.from_pretrained(
             name,
-            attn_implementation="eager",  # the others hide masks in kernels that torch cannot export
+            **attention,
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
         )
-    except _READING as e:
+    except READING as e:
         raise InputError(
             f"{name}: its weights cannot be read ({type(e).__name__}). Expected model.safetensors "
             "that fits config.json; load the model with transformers and save_pretrained it."
@@ -220,74 +231,3 @@ def _positions(model: nn.Module) -> int | None:
             return module.num_embeddings - first
     config: Any = model.config
     return config.max_position_embeddings if hasattr(config, "max_position_embeddings") else None
-
-
-class CategoryModel(nn.Module):
-    """A classifier whose logits are log-odds of categories; see the module docstring."""
-
-    def __init__(self, plain: Classifier, columns: Mapping[str, Sequence[int]]) -> None:
-        """Put the sums over labels behind a classifier.
-
-        Args:
-            plain: The classifier.
-            columns: Category -> the columns of its logits that mean the category.
-        """
-        super().__init__()
-        self.model = plain.model
-        self.task = plain.task
-        self._columns = [list(one) for one in columns.values()]
-        self._others = [
-            [at for at in range(len(plain.labels)) if at not in one] for one in self._columns
-        ]
-        self._odds = {Head.SOFTMAX: self._softmax_odds, Head.SIGMOID: self._sigmoid_odds}[
-            plain.head
-        ]
-        self._separator = _separator(plain) if plain.task is Task.TOKENS else None
-        parameters = inspect.signature(plain.model.forward).parameters
-        self._takes_types = "token_type_ids" in parameters
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        """int64 [windows, tokens] twice to f32 [windows, categories], and [windows, tokens, categories]."""
-        types = {"token_type_ids": torch.zeros_like(input_ids)} if self._takes_types else {}
-        z = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
-        odds = self._odds(z)
-        if self._separator is None:
-            return (odds,)
-        is_text = self._is_text(input_ids, attention_mask).unsqueeze(-1)
-        odds = torch.where(is_text, odds, torch.full_like(odds, _NOT_THE_TEXT))
-        return odds.amax(1), odds
-
-    def _is_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Bool [windows, tokens]: between the last two special tokens."""
-        is_separator = ((input_ids == self._separator) & (attention_mask == 1)).to(torch.int64)
-        before = is_separator.cumsum(1)
-        has_context = before.amax(1, keepdim=True) - 1
-        is_first = torch.arange(input_ids.shape[1], device=input_ids.device) == 0
-        is_inside = (before == has_context) & (is_separator == 0) & (attention_mask == 1)
-        return is_inside & ~is_first
-
-    def _sigmoid_odds(self, z: Tensor) -> Tensor:
-        return torch.stack([z[..., own].amax(-1) for own in self._columns], -1)
-
-    def _softmax_odds(self, z: Tensor) -> Tensor:
-        pairs = zip(self._columns, self._others, strict=True)
-        odds = [z[..., own].logsumexp(-1) - z[..., rest].logsumexp(-1) for own, rest in pairs]
-        return torch.stack(odds, -1)
-
-
-def _separator(plain: Classifier) -> int:
-    """The token that ends a text: the last one the tokenizer puts around nothing.
-
-    Raises:
-        InputError: It puts none.
-    """
-    nothing = plain.tokenizer.encode("")
-    around = [
-        one for one, is_real in zip(nothing.ids, nothing.attention_mask, strict=True) if is_real
-    ]
-    if len(around) != len(_AROUND):
-        raise InputError(
-            f"its tokenizer puts {len(around)} special tokens around a text. Expected "
-            f"{' and '.join(_AROUND)}, as BERT's and RoBERTa's do."
-        )
-    return int(around[-1])

@@ -16,15 +16,20 @@ from guardkit.taxonomy import TAXONOMY, Stage
 
 TEXT_CATEGORIES = tuple(name for name, row in TAXONOMY.items() if Stage.PROMPT in row.stages)
 """What a text can be scored in."""
+IMAGE_CATEGORIES = tuple(name for name, row in TAXONOMY.items() if Stage.OUTPUT_IMAGE in row.stages)
+"""What an image can be scored in."""
 _FORM = "Expected 'category: label' or 'category: [label, label]'."
 
 
-def read_label_map(path: Path, labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def read_label_map(
+    path: Path, labels: Sequence[str], *, known: Sequence[str] = TEXT_CATEGORIES
+) -> dict[str, tuple[str, ...]]:
     """Read a label map and hold it to the labels that a model has.
 
     Args:
         path: A YAML file, category -> label or list of labels.
         labels: The model's.
+        known: `TEXT_CATEGORIES` or `IMAGE_CATEGORIES`.
 
     Returns:
         Category -> its labels, categories in the order of the file.
@@ -40,7 +45,7 @@ def read_label_map(path: Path, labels: Sequence[str]) -> dict[str, tuple[str, ..
     if not tree.mapping:
         raise InputError(str(tree.fault("", f"found {tree.kind} without entries. {_FORM}")))
     wanted = {name: _labels_of(node) for name, node in tree.mapping.items()}
-    faults += _unknown_categories(tree)
+    faults += _unknown_categories(tree, known)
     for name, nodes in wanted.items():
         faults += _faults_of(name, nodes, tree.mapping[name], labels)
     if faults:
@@ -52,12 +57,13 @@ def _labels_of(node: Node) -> list[Node]:
     return [node] if node.items is None else node.items
 
 
-def _unknown_categories(tree: Node) -> Iterator[Fault]:
+def _unknown_categories(tree: Node, known: Sequence[str]) -> Iterator[Fault]:
+    kind = "images" if known == IMAGE_CATEGORIES else "text"
     for name, key in tree.keys.items():
-        if name not in TEXT_CATEGORIES:
-            known = ", ".join(TEXT_CATEGORIES)
-            hint = nearest(name, TEXT_CATEGORIES)
-            yield key.fault(name, f"unknown category of text '{name}'. Known: {known}.{hint}")
+        if name not in known:
+            hint = nearest(name, known)
+            said = f"unknown category of {kind} '{name}'. Known: {', '.join(known)}.{hint}"
+            yield key.fault(name, said)
 
 
 def _faults_of(

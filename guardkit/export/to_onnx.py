@@ -55,6 +55,7 @@ def export_graph(
         # hold for every input; the parity card checks that they do.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", "Constant folding")  # of a step that stays a node then
         torch.onnx.export(
             model.eval(),
             example,

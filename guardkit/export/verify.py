@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from guardkit.artifacts import PARITY_FILE, Artifact, RunnerOptions
+from guardkit.artifacts import Artifact, RunnerOptions
 from guardkit.errors import ManifestError, ParityError
 from guardkit.export.image_parity import (
     FaceParityCard,
     ImageParityCard,
-    load_image_card,
+    read_card,
     worst_of,
     worst_of_faces,
 )
@@ -106,10 +105,10 @@ def verify(artifact: Artifact, *, options: RunnerOptions | None = None) -> Parit
 def replay_images(artifact: Artifact, runner: Runner) -> Parity:
     """Run the drawn pictures of an image model and compare; errors as in `worst_of`."""
     if artifact.manifest.faces is not None:
-        faces = load_image_card(artifact, FaceParityCard)
+        faces = read_card(artifact, FaceParityCard)
         worst, where = worst_of_faces(artifact, runner, faces)
         return Parity(worst, where, 0.0, faces.tolerance, 0.0, of="maps")
-    card = load_image_card(artifact, ImageParityCard)
+    card = read_card(artifact, ImageParityCard)
     worst, where = worst_of(artifact, runner, card)
     return Parity(worst, where, 0.0, card.tolerance, 0.0, of="scores")
 
@@ -120,10 +119,7 @@ def load_card(artifact: Artifact) -> ParityCard:
     Raises:
         ManifestError: It is not one.
     """
-    try:
-        return msgspec.json.decode(artifact.read(PARITY_FILE), type=ParityCard)
-    except msgspec.DecodeError as e:
-        raise ManifestError(f"{artifact.path / PARITY_FILE}: {e}.") from e
+    return read_card(artifact, ParityCard)
 
 
 def replay(artifact: Artifact, runner: Runner, card: ParityCard) -> Parity:

@@ -171,7 +171,8 @@ class _Scoring(Struct, frozen=True):
             return part
         height, width = pixels.shape[:2]
         image = Image.fromarray(part).reduce(factor_for((width, height), self.shortest))
-        return crop_of(image, (0, 0, *image.size), side=self.scorer.side)
+        whole = (0, 0, *image.size)
+        return crop_of(image, whole, side=self.scorer.side, resample=self.scorer.resample)
 
     def votes(self, views: Sequence[Pixels]) -> list[float]:
         """The scores of some views."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from guardkit.artifacts import BILINEAR, Resample
 from guardkit.image.decode import Picture
 
 _NEARLY_SQUARE = 1.1  # chosen: up to it a picture is squeezed rather than scored three times
@@ -23,12 +24,13 @@ _GAP = 3.0  # Pillow's reducing_gap: shrinks by a whole factor first, as good to
 Box = tuple[int, int, int, int]
 
 
-def crops_of(picture: Picture, *, side: int) -> NDArray[np.uint8]:
+def crops_of(picture: Picture, *, side: int, resample: Resample = BILINEAR) -> NDArray[np.uint8]:
     """Cut each frame into squares that cover it, and resize them.
 
     Args:
         picture: A decoded image.
         side: Pixels of a crop's side.
+        resample: How pixels are made of others; what the model was trained on.
 
     Returns:
         uint8 RGB [crops, side, side, 3], those of the first frame first.
@@ -37,17 +39,21 @@ def crops_of(picture: Picture, *, side: int) -> NDArray[np.uint8]:
     >>> crops_of(decode(np.zeros((200, 300, 3), np.uint8)), side=224).shape
     (3, 224, 224, 3)
     """
-    return np.stack(list(chain.from_iterable(_crops(frame, side) for frame in picture.frames)))
+    return np.stack(
+        list(chain.from_iterable(_crops(frame, side, resample) for frame in picture.frames))
+    )
 
 
-def _crops(frame: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
+def _crops(frame: NDArray[np.uint8], side: int, resample: Resample) -> list[NDArray[np.uint8]]:
     image = Image.fromarray(frame)
-    return [crop_of(image, box, side=side) for box in boxes(*image.size)]
+    return [crop_of(image, box, side=side, resample=resample) for box in boxes(*image.size)]
 
 
-def crop_of(image: Image.Image, box: Box, *, side: int) -> NDArray[np.uint8]:
+def crop_of(
+    image: Image.Image, box: Box, *, side: int, resample: Resample = BILINEAR
+) -> NDArray[np.uint8]:
     """One part of an RGB image, resized: uint8 [side, side, 3]."""
-    how = Image.Resampling.BILINEAR
+    how = Image.Resampling[resample.upper()]
     return np.asarray(image.resize((side, side), how, box=box, reducing_gap=_GAP))
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from guardkit.artifacts import Artifact, ImageOptions, TensorSpec, probability
+from guardkit.artifacts import Artifact, ImageOptions, Resample, TensorSpec, probability
 from guardkit.errors import ManifestError
 from guardkit.image.decode import Picture
 from guardkit.image.prepare import crops_of
@@ -50,7 +50,8 @@ class CropModel:
         """
         self.manifest = artifact.manifest
         self.runner = runner
-        self.side = _options_of(artifact).side
+        options = _options_of(artifact)
+        self.side, self.resample = options.side, options.resample
         self._calibration = [self.manifest.calibration[name] for name in self.manifest.categories]
 
     def scores(
@@ -102,15 +103,15 @@ class CropScorer:
         Raises:
             ManifestError: The two do not read the same crops.
         """
-        if second is not None and second.side != first.side:
+        if second is not None and _reads(second) != _reads(first):
             raise ManifestError(
-                f"{second.manifest.id}: reads crops of {second.side} pixels, {first.manifest.id} of "
-                f"{first.side}. They cannot vote together."
+                f"{second.manifest.id}: reads crops of {second.side} pixels ({second.resample}), "
+                f"{first.manifest.id} of {first.side} ({first.resample}). They cannot vote together."
             )
         self.name = first.manifest.name
         self.categories = first.manifest.categories
         self.models = (first,) if second is None else (first, second)
-        self.side = first.side
+        self.side, self.resample = _reads(first)
 
     @property
     def runners(self) -> tuple[Runner, ...]:
@@ -122,7 +123,7 @@ class CropScorer:
         return [self._score(picture, stop) for picture in pictures]
 
     def _score(self, picture: Picture, stop: Stop | None) -> Scored:
-        crops = crops_of(picture, side=self.side)
+        crops = crops_of(picture, side=self.side, resample=self.resample)
         said = [model.scores(crops, stop=stop) for model in self.models]
         votes = {
             category: [one[category] for one in said if category in one]
@@ -144,6 +145,10 @@ def worst_vote(said: Sequence[Sequence[float]]) -> float:
     0.5
     """
     return max(statistics.fmean(crop) for crop in zip(*said, strict=True))
+
+
+def _reads(model: CropModel) -> tuple[int, Resample]:
+    return model.side, model.resample
 
 
 def _options_of(artifact: Artifact) -> ImageOptions:

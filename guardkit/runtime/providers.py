@@ -8,7 +8,7 @@ Options: onnxruntime's documentation of CUDAExecutionProvider and TensorrtExecut
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from guardkit.artifacts import Manifest, RunnerOptions, TensorSpec
@@ -26,6 +26,7 @@ _NEEDS = {
 }
 _CONTEXT_TOKENS = 65  # beyond a window: text.encode.LONGEST_CONTEXT, which stands a floor above
 _TYPICAL = (8, 32)  # windows, tokens: what an engine is tuned for
+_TYPICAL_CROPS = 3  # of a picture that is not square
 
 
 def providers_for(
@@ -78,19 +79,26 @@ def _tensorrt(options: RunnerOptions, manifest: Manifest) -> dict[str, str]:
 
 def _profiles(most_windows: int, manifest: Manifest) -> dict[str, str]:
     """The smallest, usual and largest shapes of every input with free dimensions."""
+    if manifest.image is not None:
+        crops = {"min": (1,), "opt": (min(_TYPICAL_CROPS, most_windows),), "max": (most_windows,)}
+        return _profile_options(crops, manifest)
     if manifest.text is None:
         return {}
     longest = manifest.text.max_tokens + _CONTEXT_TOKENS
     typical = (min(_TYPICAL[0], most_windows), min(_TYPICAL[1], longest))
     sizes = {"min": (1, 1), "opt": typical, "max": (most_windows, longest)}
+    return _profile_options(sizes, manifest)
+
+
+def _profile_options(sizes: Mapping[str, tuple[int, ...]], manifest: Manifest) -> dict[str, str]:
     return {
         f"trt_profile_{name}_shapes": ",".join(_shape(spec, size) for spec in manifest.inputs)
         for name, size in sizes.items()
     }
 
 
-def _shape(spec: TensorSpec, size: tuple[int, int]) -> str:
-    """`input_ids:8x32`; free dimensions are windows and tokens, in this order."""
+def _shape(spec: TensorSpec, size: tuple[int, ...]) -> str:
+    """`input_ids:8x32`; free dimensions are windows and tokens, in this order, or crops."""
     free = iter(size)
     dimensions = [next(free) if isinstance(one, str) else one for one in spec.shape]
     return f"{spec.name}:{'x'.join(map(str, dimensions))}"

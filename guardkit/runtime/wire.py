@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from guardkit.artifacts import Tls, Triton
 from guardkit.errors import ServerError
@@ -32,6 +35,21 @@ class Described:
     outputs: Tensors
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An input that lies in a region of shared memory which the server knows."""
+
+    region: str
+    offset: int
+    """Bytes before it."""
+    nbytes: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+Inputs = Mapping[str, NDArray[Any] | Placed]
+
+
 class Wire(Protocol):
     """A connection that may be shared between threads, and opens itself anew after a fork.
 
@@ -49,6 +67,26 @@ class Wire(Protocol):
         ...
 
 
+class RegionWire(Protocol):
+    """A connection to a server that may read shared memory; errors as of `Wire`, RunError when it will not."""
+
+    def describe(self, model: str, timeout_s: float) -> Described:
+        """Ask what a model is."""
+        ...
+
+    def infer(self, model: str, inputs: Inputs, outputs: Sequence[str], timeout_s: float) -> Arrays:
+        """Have a model run."""
+        ...
+
+    def register(self, region: str, size: int, timeout_s: float) -> None:
+        """Have the server map a file of /dev/shm, of `size` bytes."""
+        ...
+
+    def unregister(self, region: str, timeout_s: float) -> None:
+        """Have it let go of one."""
+        ...
+
+
 def open_wire(options: Triton) -> Wire:
     """The client of the protocol the options name; nothing is sent yet.
 
@@ -57,6 +95,15 @@ def open_wire(options: Triton) -> Wire:
         ServerError: A file of `tls` cannot be read, or the environment does not hold the token.
     """
     _check_files(options.tls)
+    wire = _connection(options)
+    if not options.shared_memory:
+        return wire
+    from guardkit.runtime.shared_memory import SharedMemoryWire  # of Linux alone
+
+    return SharedMemoryWire(wire, f"{options.protocol} {options.url}")
+
+
+def _connection(options: Triton) -> RegionWire:
     if options.protocol == "http":
         from guardkit.runtime.wire_http import HttpWire  # optional packages
 

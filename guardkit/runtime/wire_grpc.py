@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 from guardkit.artifacts import Tls, Triton
 from guardkit.errors import DeadlineError, MissingExtraError, RunError, ServerError
 from guardkit.runtime.base import Arrays
-from guardkit.runtime.wire import MOST_BYTES, Described, Tensors, Unreachable, headers_of, queue_us
+from guardkit.runtime.wire import (
+    MOST_BYTES,
+    Described,
+    Inputs,
+    Placed,
+    Tensors,
+    Unreachable,
+    headers_of,
+    queue_us,
+)
 
 try:
     import tritonclient.grpc as client
@@ -20,6 +29,9 @@ except ImportError as e:
 
 T = TypeVar("T")
 _LATE, _AWAY = "StatusCode.DEADLINE_EXCEEDED", "StatusCode.UNAVAILABLE"
+_RESTRICTED = (
+    "restricted"  # what Triton says, as "unavailable", of a call that it was told to refuse
+)
 _CHANNEL = [
     ("grpc.max_send_message_length", MOST_BYTES),
     ("grpc.max_receive_message_length", MOST_BYTES),
@@ -73,7 +85,27 @@ class GrpcWire:
         parameters = {name: value.string_value for name, value in config.parameters.items()}
         return Described(parameters, _tensors(told.inputs), _tensors(told.outputs))
 
-    def infer(self, model: str, inputs: Arrays, outputs: Sequence[str], timeout_s: float) -> Arrays:
+    def register(self, region: str, size: int, timeout_s: float) -> None:
+        """Have the server map a region; see `RegionWire`."""
+        ask = {"headers": self._headers, "client_timeout": timeout_s}
+        self._shared(
+            lambda: self._client.register_system_shared_memory(region, f"/{region}", size, **ask)
+        )
+
+    def unregister(self, region: str, timeout_s: float) -> None:
+        """Have it let go of one; see `RegionWire`."""
+        ask = {"headers": self._headers, "client_timeout": timeout_s}
+        self._shared(lambda: self._client.unregister_system_shared_memory(region, **ask))
+
+    def _shared(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except InferenceServerException as e:
+            if _RESTRICTED not in (e.message() or ""):
+                self._raise_transport(e)
+            raise RunError(f"{self._where}: {e.message()}") from None
+
+    def infer(self, model: str, inputs: Inputs, outputs: Sequence[str], timeout_s: float) -> Arrays:
         """Have a model run; see `Wire`."""
         if timeout_s <= 0:
             raise DeadlineError(f"{self._where}: no time was left.")
@@ -111,8 +143,9 @@ class GrpcWire:
 
 def _input(name: str, array: Any) -> Any:
     tensor = client.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-    tensor.set_data_from_numpy(array)
-    return tensor
+    if isinstance(array, Placed):
+        return tensor.set_shared_memory(array.region, array.nbytes, array.offset)
+    return tensor.set_data_from_numpy(array)
 
 
 def _tensors(told: Sequence[Any]) -> Tensors:

@@ -14,7 +14,16 @@ from typing import Any
 from guardkit.artifacts import Tls, Triton
 from guardkit.errors import DeadlineError, MissingExtraError, RunError, ServerError
 from guardkit.runtime.base import Arrays
-from guardkit.runtime.wire import MOST_BYTES, Described, Tensors, Unreachable, headers_of, queue_us
+from guardkit.runtime.wire import (
+    MOST_BYTES,
+    Described,
+    Inputs,
+    Placed,
+    Tensors,
+    Unreachable,
+    headers_of,
+    queue_us,
+)
 
 try:
     import tritonclient.http as client
@@ -29,6 +38,7 @@ _AWAY = (502, 503, 504)
 _OK = 200
 _CONNECTIONS = 64  # kept, a process: above the threads of a web server
 _CHUNK = 65536
+_MOST_TOLD = 200  # characters of a server's reason
 
 
 class HttpWire:
@@ -38,7 +48,7 @@ class HttpWire:
         self._options = options
         self._where = f"http {options.url}"
         self._headers = headers_of(options)
-        self._base = f"{'https' if options.tls else 'http'}://{options.url}/v2/models"
+        self._base = f"{'https' if options.tls else 'http'}://{options.url}/v2"
         self._connected: tuple[int, urllib3.PoolManager] | None = None
 
     @property
@@ -60,8 +70,8 @@ class HttpWire:
     def describe(self, model: str, timeout_s: float) -> Described:
         """Ask what a model is; see `Wire`."""
         until_s = time.monotonic() + timeout_s
-        config = self._json(f"{model}/config", until_s)
-        told = self._json(model, until_s)
+        config = self._json(f"models/{model}/config", until_s)
+        told = self._json(f"models/{model}", until_s)
         try:
             parameters = {
                 name: str(value.get("string_value", ""))
@@ -71,7 +81,22 @@ class HttpWire:
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise ServerError(f"{self._where}: no Triton server ({type(e).__name__}).") from None
 
-    def infer(self, model: str, inputs: Arrays, outputs: Sequence[str], timeout_s: float) -> Arrays:
+    def register(self, region: str, size: int, timeout_s: float) -> None:
+        """Have the server map a region; see `RegionWire`."""
+        told = json.dumps({"key": f"/{region}", "offset": 0, "byte_size": size}).encode()
+        self._shared(f"systemsharedmemory/region/{region}/register", timeout_s, told)
+
+    def unregister(self, region: str, timeout_s: float) -> None:
+        """Have it let go of one; see `RegionWire`."""
+        self._shared(f"systemsharedmemory/region/{region}/unregister", timeout_s, b"")
+
+    def _shared(self, path: str, timeout_s: float, body: bytes) -> None:
+        status, _, answer = self._request("POST", path, time.monotonic() + timeout_s, body)
+        if status != _OK:
+            told = answer[:_MOST_TOLD].decode("utf-8", "replace")
+            raise RunError(f"{self._where}: HTTP {status} {told}")
+
+    def infer(self, model: str, inputs: Inputs, outputs: Sequence[str], timeout_s: float) -> Arrays:
         """Have a model run; see `Wire`."""
         tensors = [_input(name, array) for name, array in inputs.items()]
         wanted = [client.InferRequestedOutput(name, binary_data=True) for name in outputs]
@@ -80,7 +105,7 @@ class HttpWire:
         )
         headers = {} if json_length is None else {_JSON_LENGTH: str(json_length)}
         status, told, answer = self._request(
-            "POST", f"{model}/infer", time.monotonic() + timeout_s, body, headers
+            "POST", f"models/{model}/infer", time.monotonic() + timeout_s, body, headers
         )
         if status != _OK:
             raise RunError(f"{self._where}: the server failed (HTTP {status}).")
@@ -150,8 +175,9 @@ class HttpWire:
 
 def _input(name: str, array: Any) -> Any:
     tensor = client.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-    tensor.set_data_from_numpy(array, binary_data=True)
-    return tensor
+    if isinstance(array, Placed):
+        return tensor.set_shared_memory(array.region, array.nbytes, array.offset)
+    return tensor.set_data_from_numpy(array, binary_data=True)
 
 
 def _tensors(told: Sequence[Mapping[str, Any]]) -> Tensors:

@@ -16,6 +16,7 @@ POLICY = "policy/policy.yaml"
 """Where the served policy lies, beside the folder of models."""
 _TEXT_TYPE = Word("TYPE_STRING")
 _MOST_TEXTS = 64
+_FEW = 8  # of a size that varies, in a first run
 _QUEUE_S = (
     30.0  # longest wait in a queue; a caller may ask for less, and ours say how long they wait
 )
@@ -55,7 +56,10 @@ def scoring_config(manifest: Manifest, serving: Serving) -> dict[str, Any]:
     config = model_config(manifest)
     config |= _BACKENDS[serving.backend]
     config |= _shared(serving, serving.instances, "gpu" if serving.backend == "tensorrt" else None)
-    return {**config, "model_warmup": [_warm_up(config)]}
+    return {
+        **config,
+        "model_warmup": [_warm_up(config, few=manifest.faces.multiple if manifest.faces else _FEW)],
+    }
 
 
 _BACKENDS: dict[str, Message] = {
@@ -122,7 +126,10 @@ def ensemble_config(manifest: Manifest) -> dict[str, Any]:
 
 
 def guard_config(serving: Serving) -> dict[str, Any]:
-    """The config of `guard`: a text, and what is known of it, in; a Decision as JSON out."""
+    """The config of `guard`: a text or an image, and what is known of it, in; a Decision as JSON out.
+
+    Beside it comes the image to use instead, as a PNG, where an editor made one.
+    """
     return {
         "name": GUARD,
         "backend": "python",
@@ -131,8 +138,9 @@ def guard_config(serving: Serving) -> dict[str, Any]:
             _text("text"),
             _text("context", is_optional=True),
             _text("stage", is_optional=True),
+            _text("image", is_optional=True),
         ],
-        "output": [{"name": "decision", "data_type": _TEXT_TYPE, "dims": [1]}],
+        "output": [_text("decision"), _text("edited_image")],
         "parameters": parameters({"policy": POLICY}),
         **_shared(serving, serving.guards, "cpu"),
         **({"response_cache": {"enable": True}} if serving.response_cache else {}),
@@ -163,14 +171,14 @@ def _shared(serving: Serving, count: int, device: str | None) -> dict[str, Any]:
     }
 
 
-def _warm_up(config: Message) -> Message:
-    """One run before the model counts as ready; sizes that vary are 8."""
+def _warm_up(config: Message, *, few: int) -> Message:
+    """One run before the model counts as ready; sizes that vary are `few`."""
     inputs = [
         {
             "key": tensor["name"],
             "value": {
                 "data_type": tensor["data_type"],
-                "dims": [8 if size < 0 else size for size in tensor["dims"]],
+                "dims": [few if size < 0 else size for size in tensor["dims"]],
                 "zero_data": True,
             },
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
@@ -13,12 +14,13 @@ _TEMPLATES = ("Dockerfile", "compose.yaml", "kubernetes.yaml")
 _CACHE_BYTES = 64 * 2**20  # chosen: about 50,000 decisions
 
 
-def deployment_files(serving: Serving) -> dict[str, str]:
-    """File name -> content."""
+def deployment_files(serving: Serving, *, extras: Sequence[str] = ("cpu",)) -> dict[str, str]:
+    """File name -> content; `extras` are those of guardkit that the served guard needs."""
     has_gpu = serving.device == "gpu"
     gpu = {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
     values = {
         "version": guardkit.__version__,
+        "extras": ",".join(extras),
         "command": json.dumps(server_command(serving)),
         "devices": json.dumps([gpu] if has_gpu else []),
         "cpus": str(serving.instances + serving.guards),

@@ -7,6 +7,7 @@ Runs inside the server alone: `triton_python_backend_utils` exists nowhere else.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -18,11 +19,12 @@ import triton_python_backend_utils as pb_utils
 from guardkit.artifacts import Artifact, RunnerOptions
 from guardkit.errors import DeadlineError, InputError, RunError
 from guardkit.guard import Guard
+from guardkit.places import MODELS
 from guardkit.policy.load import load_policy
-from guardkit.runtime.base import Arrays, RunnerInfo
+from guardkit.runtime.base import Arrays, Runner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Stop, check_time
 from guardkit.runtime.padding import padded, without_padding
-from guardkit.serve.protocol import Asked, answer, read_asked, rows_of
+from guardkit.serve.protocol import Answered, Asked, answer, read_asked, rows_of
 from guardkit.serve.repository import served
 from guardkit.taxonomy import Stage
 
@@ -37,10 +39,19 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         models = Path(args["model_repository"]).parent
         file = models.parent / config["parameters"]["policy"]["string_value"]
-        self._guard = Guard(served(load_policy(file), models), open_runner=BlsRunner)
+        # What is served need not be installed here: reading the policy asks which categories its models score.
+        places = (str(models), os.environ.get(MODELS.environment_variable))
+        os.environ[MODELS.environment_variable] = os.pathsep.join(filter(None, places))
+
+        def opened(artifact: Artifact, options: RunnerOptions) -> Runner:
+            """At this server; models of editors, which it does not serve, in this process."""
+            is_served = (models / artifact.manifest.name).is_dir()
+            return (BlsRunner if is_served else open_runner)(artifact, options)
+
+        self._guard = Guard(served(load_policy(file), models), open_runner=opened)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Check the texts of all requests together; a request that cannot be read fails alone."""
+        """Check what all requests hold together; a request that cannot be read fails alone."""
         asked: list[Asked] = []
         sizes: list[int | str] = []
         for request in requests:
@@ -100,7 +111,8 @@ class BlsRunner:
 
 def _asked(request: Any, stages: Collection[Stage]) -> list[Asked]:
     tensors = [
-        pb_utils.get_input_tensor_by_name(request, name) for name in ("text", "context", "stage")
+        pb_utils.get_input_tensor_by_name(request, name)
+        for name in ("text", "context", "stage", "image")
     ]
     columns = [None if one is None else one.as_numpy().ravel().tolist() for one in tensors]
     return [read_asked(*row, stages=stages) for row in rows_of(len(columns[0] or ()), *columns)]
@@ -110,6 +122,13 @@ def _failed(why: str) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(why))
 
 
-def _decided(answers: list[bytes]) -> Any:
-    column = np.array(answers, dtype=object).reshape(-1, 1)
-    return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("decision", column)])
+def _decided(answers: list[Answered]) -> Any:
+    columns = {
+        "decision": [one.decision for one in answers],
+        "edited_image": [one.image for one in answers],
+    }
+    tensors = [
+        pb_utils.Tensor(name, np.array(column, dtype=object).reshape(-1, 1))
+        for name, column in columns.items()
+    ]
+    return pb_utils.InferenceResponse(output_tensors=tensors)

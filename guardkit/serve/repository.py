@@ -3,7 +3,8 @@
 OUT/models/text-safety/        the artifact: config.pbtxt, 1/model.onnx, manifest.json, ...
 OUT/models/text-safety-encode/ its tokenizer (python backend)
 OUT/models/text-safety-ensemble/   text in, logits out
-OUT/models/guard/              text in, Decision out (python backend, calls the models above)
+OUT/models/image-safety/       likewise, of a stage that looks at images: crops in, logits out
+OUT/models/guard/              text or image in, Decision out (python backend, calls the models above)
 OUT/policy/policy.yaml         what `guard` decides by: one file, to mount
 OUT/Dockerfile, compose.yaml, kubernetes.yaml
 """
@@ -32,7 +33,7 @@ from guardkit.serve.config import (
     scoring_config,
 )
 from guardkit.serve.deploy import deployment_files
-from guardkit.steps import SCORERS
+from guardkit.steps import FACE_DETECTOR, IMAGE_TEXT, SCORERS, TEXT_SAFETY, needs_faces
 from guardkit.taxonomy import Stage
 
 _MODELS = "models"
@@ -52,16 +53,11 @@ def write_repository(policy: Policy, out: Path, serving: Serving) -> list[Path]:
         Every file, in order.
 
     Raises:
-        InputError: The folder holds something, a model cannot be served this way, or the policy has images.
+        InputError: The folder holds something, or a model cannot be served this way.
         ArtifactError: A model is missing or changed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not empty. Name a new folder.")
-    if policy.image_scorers:
-        raise InputError(
-            f"policy '{policy.policy}': a server checks texts alone yet. Leave the stage "
-            f"'{Stage.OUTPUT_IMAGE.value}' out of what is served, and check images in your process."
-        )
     artifacts = _artifacts(policy)
     planned = [(one, scoring_config(one.manifest, serving)) for one in artifacts]  # before writing
     plans = {one.manifest.name: _plan(one) for one in artifacts if serving.backend == "tensorrt"}
@@ -70,7 +66,7 @@ def write_repository(policy: Policy, out: Path, serving: Serving) -> list[Path]:
     _write_model(out / _MODELS, guard_config(serving), ("guard_model", "TritonPythonModel"))
     (out / POLICY).parent.mkdir()
     (out / POLICY).write_text(_policy_text(policy), "utf-8")
-    for name, content in deployment_files(serving).items():
+    for name, content in deployment_files(serving, extras=_extras(policy)).items():
         (out / name).write_text(content, "utf-8")
     return sorted(file for file in out.rglob("*") if file.is_file())
 
@@ -90,12 +86,33 @@ def served(policy: Policy, models: Path) -> Policy:
 
 
 def _model_names(policy: Policy) -> list[str]:
-    return [name for name in policy.scorers if name not in SCORERS]
+    """The models that its stages score with; those of editors run in the guard's own process."""
+    names = [name for name in policy.scorers if name not in SCORERS]
+    if IMAGE_TEXT in policy.image_scorers:
+        names.append(TEXT_SAFETY)
+    if needs_faces(policy.image_scorers, policy.editors_of(Stage.OUTPUT_IMAGE)):
+        names.append(FACE_DETECTOR)
+    return list(dict.fromkeys(names))
 
 
 def _artifacts(policy: Policy) -> list[Artifact]:
-    paths = {name: policy.models.get(name, RunnerOptions()).path for name in _model_names(policy)}
-    return [find_artifact(name, path=Path(path) if path else None) for name, path in paths.items()]
+    found: dict[str, Artifact] = {}
+    for name in _model_names(policy):
+        options = policy.models.get(name, RunnerOptions())
+        path = Path(options.path) if options.path else None
+        found[name] = find_artifact(name, path=path)
+        image = found[name].manifest.image
+        if options.mode == "precise" and image is not None and image.second is not None:
+            beside = path.parent / image.second if path else None
+            found[image.second] = find_artifact(image.second, path=beside)
+    return list(found.values())
+
+
+def _extras(policy: Policy) -> tuple[str, ...]:
+    """What the served guard needs of guardkit beside its core."""
+    image = ("image",) if policy.output_image is not None else ()
+    ocr = ("ocr",) if IMAGE_TEXT in policy.image_scorers else ()
+    return ("cpu", *image, *ocr)
 
 
 def _plan(artifact: Artifact) -> Path:

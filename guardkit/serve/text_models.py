@@ -1,4 +1,4 @@
-"""Two Triton models around a text artifact: its tokenizer, and its graph where the server has no onnxruntime.
+"""Two Triton models around an artifact: its tokenizer, and its graph where the server has no onnxruntime.
 
 Run inside the server alone; the repository's `1/model.py` files import their class from here.
 """

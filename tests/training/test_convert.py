@@ -11,8 +11,10 @@ from guardkit.artifacts import Artifact, RunnerOptions, load_artifact
 from guardkit.cli.main import main
 from guardkit.errors import InputError
 from guardkit.export.convert import convert
+from guardkit.export.image_parity import drawn_crops, scores_of
 from guardkit.export.verify import TEXTS, outputs_of, verify
 from guardkit.runtime.base import open_runner
+from tests.tiny_image import SIDE, build_tiny_images
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,25 @@ def test_a_precision_without_a_way_is_refused(
     with pytest.raises(InputError, match=f"int8 to {precision}: no way. Known: int8 to fp32"):
         convert(int8, precision, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_images_has_a_twin_in_half_precision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load_artifact(build_tiny_images(tmp_path / "models") / "image-safety")
+    folder, out = str(whole.path), tmp_path / "out"
+    assert main(["export", "onnx", folder, "--precision", "fp16", "--out", str(out)]) == 0
+    assert "scores within 0." in capsys.readouterr().out
+    twin = load_artifact(out / "image-safety")
+    assert (twin.manifest.precision, twin.manifest.image) == ("fp16", whole.manifest.image)
+    assert verify(twin).holds
+    crops = drawn_crops(4, SIDE)
+    ours, theirs = (
+        scores_of(one, open_runner(one, RunnerOptions()), crops) for one in (whole, twin)
+    )
+    assert 0 < np.abs(ours - theirs).max() < 0.01
+    with pytest.raises(InputError, match="fp32 to int8: no way"):
+        convert(whole, "int8", tmp_path / "int8")
 
 
 def test_a_folder_that_is_taken_is_left_alone(int8: Artifact, tmp_path: Path) -> None:

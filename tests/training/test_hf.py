@@ -13,7 +13,9 @@ from guardkit import Context, Guard, Turn
 from guardkit.artifacts import Calibration, RunnerOptions, TextOptions, load_artifact
 from guardkit.cli.main import main
 from guardkit.errors import InputError
-from guardkit.export.hf import Request, Task, export_hf
+from guardkit.export.hf import export_hf
+from guardkit.export.hf_model import Task
+from guardkit.export.hf_request import Request
 from guardkit.export.verify import load_card, verify
 from guardkit.policy.load import policy_from_dict
 from guardkit.runtime.base import open_runner

@@ -22,7 +22,8 @@ from transformers import (
 from guardkit.artifacts import RunnerOptions
 from guardkit.cli.main import main
 from guardkit.errors import InputError, ParityError
-from guardkit.export.hf import Examples, Request, check_faithful, export_hf
+from guardkit.export.hf import check_faithful, export_hf
+from guardkit.export.hf_request import Examples, Request
 from guardkit.export.verify import TEXTS as PARITY_TEXTS
 from guardkit.export.verify import outputs_of
 from guardkit.runtime.base import open_runner
@@ -32,8 +33,10 @@ from tests.training.tiny_hf import BERT, WORDS, build, command, torch_scores
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        pytest.param(["bias", "1"], "no column of labels for toxicity, hate", id="other-category"),
-        pytest.param(["hate", *"11110"], "'hate': 4 positive and 1 negative texts", id="too-few"),
+        pytest.param(["bias", "1"], "no labels for toxicity, hate", id="other-category"),
+        pytest.param(
+            ["hate", *"11110"], "'hate': 4 positive and 1 negative examples", id="too-few"
+        ),
         pytest.param(["hate", "2"], "column 'hate': found 2", id="no-label"),
     ],
 )
@@ -55,7 +58,7 @@ def test_labels_the_wrong_way_round_are_refused(
     truth = {"toxicity": scores < np.median(scores)}
     known = {"toxicity": np.ones(len(texts), np.bool_)}
     examples = Examples("labelled.csv", texts, truth, known)
-    with pytest.raises(InputError, match="texts labelled 1 score lower than those labelled 0"):
+    with pytest.raises(InputError, match="examples labelled 1 score lower than those labelled 0"):
         export_hf(Request(str(bert), label_map, "mine"), tmp_path / "models", examples)
     assert list((tmp_path / "models").iterdir()) == []
 
@@ -193,14 +196,6 @@ def test_a_folder_that_does_not_exist_is_not_looked_for_on_the_hub(
 ) -> None:
     with pytest.raises(InputError, match="no such folder, and no name of the hub"):
         export_hf(Request(str(tmp_path / "none"), label_map, "mine"), tmp_path / "models")
-
-
-def test_a_classifier_of_images_is_refused(
-    bert: Path, label_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command_line = command(bert, label_map, tmp_path / "models", "--task", "image-classification")
-    assert main(command_line) == 2
-    assert "guardkit reads no images yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from guardkit.artifacts import Artifact, Manifest, RunnerOptions, TensorRT
+from guardkit.artifacts import Artifact, Manifest, RunnerOptions, TensorRT, load_artifact
 from guardkit.cli.main import main
 from guardkit.errors import PolicyError, ProviderError, RunError
 from guardkit.export.to_tensorrt import export_tensorrt
@@ -16,6 +16,7 @@ from guardkit.policy.load import load_policy, policy_from_dict
 from guardkit.runtime.base import open_runner
 from guardkit.runtime.providers import NAMES, providers_for
 from guardkit.text.encode import LONGEST_CONTEXT
+from tests.tiny_image import SIDE, build_tiny_images
 
 _ALL = tuple(NAMES.values())
 
@@ -60,6 +61,13 @@ def test_tensorrt_gets_its_shapes_from_the_manifest_and_a_cache_a_graph(manifest
     assert found["trt_fp16_enable"] == "0"
     digest = manifest.files[manifest.model].sha256[:16]
     assert found["trt_engine_cache_path"] == f"engines/{digest}"
+
+
+def test_an_engine_of_an_image_model_takes_a_pictures_crops(tmp_path: Path) -> None:
+    images = load_artifact(build_tiny_images(tmp_path) / "image-safety").manifest
+    ((_, found),) = providers_for(RunnerOptions(provider="tensorrt"), images, _ALL)
+    shapes = [found[f"trt_profile_{name}_shapes"] for name in ("min", "opt", "max")]
+    assert shapes == [f"crops:{count}x{SIDE}x{SIDE}x3" for count in (1, 3, 16)]
 
 
 def test_the_cache_is_meant_from_the_policy_file(tmp_path: Path, use_tiny_models: Path) -> None:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from guardkit import Guard, Policy
 from guardkit.artifacts import Artifact, RunnerOptions, Triton, load_artifact
 from guardkit.errors import InputError, MissingArtifactError
+from guardkit.image.decode import decode
 from guardkit.policy.load import load_policy
-from guardkit.policy.rules import StagePolicy, WordList
+from guardkit.policy.rules import Rule, StagePolicy, When, WordList
 from guardkit.runtime.pbtxt import DIGEST, render
 from guardkit.serve.config import Serving, guard_config, scoring_config
 from guardkit.serve.protocol import Asked, answer, read_asked, rows_of
 from guardkit.serve.repository import served, write_repository
 from guardkit.taxonomy import Stage
-from guardkit.types import Context, Turn
+from guardkit.types import Action, Context, Turn
 from tests.fake_steps import CUT_INSULTS, NO_THREATS
+from tests.pictures import BLUE, RED, encoded, plain
 from tests.tiny import change_manifest
+from tests.tiny_image import SIDE, build_tiny_faces, build_tiny_images
 
 POLICY = Policy(
     policy="served",
@@ -92,11 +96,27 @@ def test_a_served_policy_names_no_path_and_no_server(tmp_path: Path, tiny_models
     assert str(tmp_path) not in text
 
 
-def test_a_policy_with_images_is_not_served(tmp_path: Path) -> None:
-    stage = StagePolicy(scorers=("image-safety",))
-    with pytest.raises(InputError, match="a server checks texts alone yet"):
-        write_repository(Policy(policy="p", output_image=stage), tmp_path / "out", Serving())
-    assert not (tmp_path / "out").exists()
+def test_models_of_images_are_served_those_that_vote_and_find_faces_included(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = build_tiny_faces(build_tiny_images(tmp_path / "tiny"))
+    monkeypatch.setenv("GUARDKIT_MODELS", str(models))
+    stage = StagePolicy(scorers=("image-safety", "public-figures"))
+    precise = {"image-safety": RunnerOptions(mode="precise")}
+    policy = Policy(policy="p", output_image=stage, models=precise)
+    write_repository(policy, tmp_path / "out", Serving(backend="python"))
+    names = {one.name for one in (tmp_path / "out/models").iterdir()}
+    assert names == {"guard", "image-safety", "image-safety-second", "face-detector"}
+    config = (tmp_path / "out/models/image-safety/config.pbtxt").read_text()
+    assert f"dims: [{SIDE}, {SIDE}, 3]" in config
+    assert "guardkit[cpu,image]==" in (tmp_path / "out/Dockerfile").read_text()
+    again = load_policy(tmp_path / "out/policy/policy.yaml")
+    guard = Guard(served(again, tmp_path / "out/models"))
+    red = np.full((64, 64, 3), (255, 0, 0), np.uint8)
+    ours = Guard(policy).check_output(image=red, prompt="a face")
+    theirs = guard.check_output(image=red, prompt="a face")
+    assert (theirs.action, theirs.scores) == (ours.action, ours.scores)
+    assert theirs.models == ours.models
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
@@ -160,6 +180,7 @@ def test_only_what_the_guard_reads_is_optional() -> None:
         ("text", False),
         ("context", True),
         ("stage", True),
+        ("image", True),
     ]
 
 
@@ -178,8 +199,10 @@ def test_a_request_is_read_field_by_field() -> None:
         ((b"x", b'{"secret": 1}'), "context: "),
         ((b"x", b"", b"secret"), "stage: none that"),
         ((b"x", b"", b"edit"), "stage: none that"),
+        ((b"x", b"", b"prompt", b"secret"), "image: expected with the stage output-image"),
+        ((b"x", b"", b"output-image"), "image: expected with the stage output-image"),
     ],
-    ids=["text", "malformed", "field", "stage", "image stage"],
+    ids=["text", "malformed", "field", "stage", "image stage", "image", "no image"],
 )
 def test_a_request_that_cannot_be_read_is_one_clear_error(
     fields: tuple[bytes, ...], says: str
@@ -198,9 +221,32 @@ def test_tensors_of_different_sizes_are_refused() -> None:
 def test_every_text_of_a_request_gets_its_own_decision() -> None:
     guard = Guard(POLICY)
     asked = [Asked("you idiot"), Asked("hello", Context(audience="x")), Asked("i will kill you")]
-    decisions = [json.loads(one) for one in answer(guard, asked)]
+    decisions = [json.loads(one.decision) for one in answer(guard, asked)]
     assert [one["action"] for one in decisions] == ["edit", "allow", "block"]
     assert [one["text"] for one in decisions] == ["you", "hello", None]
+
+
+def test_an_image_is_checked_with_the_prompt_it_was_made_of_and_comes_back_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUARDKIT_MODELS", str(build_tiny_faces(tmp_path)))
+    when = When(category="privacy", at_least=0.5)
+    rule = Rule(name="hide", when=when, action=Action.EDIT, using="blur-faces")
+    stage = StagePolicy(scorers=("face-detector",), editors=("blur-faces",), rules=(rule,))
+    guard = Guard(Policy(policy="p", output_image=stage))
+    pixels = plain(BLUE, width=128, height=128)
+    harmless = encoded(pixels)
+    pixels[40:44, 64:68] = RED  # the middle of a face, for the tiny detector
+    face = encoded(pixels)
+    asked = [read_asked(b"a meadow", b"", b"", one) for one in (harmless, face, b"no image")]
+    first, second, third = answer(guard, asked)
+    said = [json.loads(one.decision) for one in (first, second, third)]
+    assert [one["action"] for one in said] == ["allow", "edit", "block"]
+    assert {one["stage"] for one in said} == {"output-image"}
+    assert said[2]["status"] == "error"
+    assert (first.image, third.image) == (b"", b"")
+    edited = guard.check_output(image=face, prompt="a meadow").image
+    np.testing.assert_array_equal(decode(second.image).frames[0], edited)
 
 
 def test_a_stage_that_the_policy_does_not_have_is_an_error() -> None:
