@@ -7,8 +7,16 @@ import logging
 from pathlib import Path
 
 from guardkit.artifacts import TensorRT
-from guardkit.cli.shared import Verbs, add_verb, named_artifact, positive, read_policy
-from guardkit.cli.train import add_sources, require_torch
+from guardkit.cli import image_heads
+from guardkit.cli.shared import (
+    Verbs,
+    add_verb,
+    named_artifact,
+    positive,
+    read_policy,
+    require_torch,
+)
+from guardkit.cli.train import add_sources
 from guardkit.errors import InputError, MissingExtraError
 from guardkit.evaluate.read import read_labelled
 from guardkit.taxonomy import TAXONOMY
@@ -54,6 +62,7 @@ def add(verbs: Verbs) -> None:
         one.add_argument("--version", default="0.1.0")
         one.set_defaults(run=run)
     _add_image_safety(kinds)
+    image_heads.add_exports(kinds)
     _add_hf(kinds)
     _add_conversions(kinds)
     card = add_verb(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from guardkit.artifacts import Artifact, find_artifact, load_artifact
+from guardkit.errors import MissingExtraError
 from guardkit.policy.load import find_policy, load_policy
 from guardkit.policy.rules import Policy
 
@@ -64,3 +67,19 @@ def at_least_zero(text: str) -> int:
 def print_json(value: Any) -> None:
     """One JSON document on one line, for scripts."""
     print(json.dumps(value, ensure_ascii=False))
+
+
+def log_progress() -> None:
+    """Have a command say how far it is."""
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("guardkit").setLevel(logging.INFO)
+
+
+def require_torch(feature: str, extra: str) -> None:
+    """Say which extra is missing before a long import fails.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    if find_spec("torch") is None:
+        raise MissingExtraError(feature, extra)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
-from importlib.util import find_spec
 from pathlib import Path
 
-from guardkit.cli.shared import Verbs, add_verb
-from guardkit.errors import MissingExtraError
+from guardkit.cli import image_heads
+from guardkit.cli.shared import Verbs, add_verb, log_progress, require_torch
 
 
 def add(verbs: Verbs) -> None:
@@ -101,6 +99,7 @@ def add(verbs: Verbs) -> None:
     )
     rewriter.add_argument("--threads", type=int, default=1)
     rewriter.set_defaults(run=run_prompt_rewriter)
+    image_heads.add_training(models)
 
 
 def _add_classifier(text: argparse.ArgumentParser) -> None:
@@ -136,7 +135,7 @@ def run_text_safety(args: argparse.Namespace) -> int:
     from guardkit.train.classifier import Settings, train  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    _log_progress()
+    log_progress()
     settings = Settings(
         rows=args.rows, threads=args.threads, encoder_rate=args.rate, seed=args.seed
     )
@@ -152,7 +151,7 @@ def run_text_safety_multi(args: argparse.Namespace) -> int:
     from guardkit.train.multilingual import load_multilingual
     from guardkit.train.vocabulary import trim_vocabulary
 
-    _log_progress()
+    log_progress()
     folders, base = Folders(args.data, args.own), args.work / "base"
     if not (base / "config.json").is_file():
         pool = load_multilingual(folders, split="train")
@@ -175,7 +174,7 @@ def run_soft_labels(args: argparse.Namespace) -> int:
     from guardkit.export.soft_labels import LabelPlan, label_softly  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    _log_progress()
+    log_progress()
     plan = LabelPlan(rows=args.rows, threads=args.threads)
     folders = Folders(args.data, args.own)
     path = label_softly(args.teacher, find_artifact("text-safety"), folders, args.work, plan)
@@ -190,7 +189,7 @@ def run_text_safety_fast(args: argparse.Namespace) -> int:
     from guardkit.export.distil import Plan, distil_fast  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    _log_progress()
+    log_progress()
     plan = Plan(args.rows, args.processes, args.version, args.flagged)
     full = find_artifact("text-safety")
     artifact = distil_fast(full, Folders(args.data, args.own), args.work, args.out, plan)
@@ -203,7 +202,7 @@ def run_pii_tagger(args: argparse.Namespace) -> int:
     require_torch("training", "train")
     from guardkit.train.tagger import TaggerSettings, train_tagger  # torch: an optional package
 
-    _log_progress()
+    log_progress()
     settings = TaggerSettings(
         share=args.share, encoder_rate=args.rate, seed=args.seed, threads=args.threads
     )
@@ -218,7 +217,7 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
     from guardkit.train.repairs import Draws  # pyarrow: an optional package
     from guardkit.train.rewriter import RewriterSettings, train_rewriter  # torch: likewise
 
-    _log_progress()
+    log_progress()
     settings = RewriterSettings(
         draws=Draws(*args.draws),
         decoder_rate=args.rate,
@@ -228,18 +227,3 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
     written = args.own / "written" / "repairs"
     train_rewriter(args.base, args.data, written, args.work, settings, start=args.start)
     return 0
-
-
-def _log_progress() -> None:
-    logging.basicConfig(format="%(asctime)s %(message)s")
-    logging.getLogger("guardkit").setLevel(logging.INFO)
-
-
-def require_torch(feature: str, extra: str) -> None:
-    """Say which extra is missing before a long import fails.
-
-    Raises:
-        MissingExtraError: torch is not installed.
-    """
-    if find_spec("torch") is None:
-        raise MissingExtraError(feature, extra)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +29,19 @@ from guardkit.artifacts import (
     TextOptions,
     load_artifact,
 )
+from guardkit.errors import InputError
 from guardkit.export.to_onnx import OUTPUTS
 from guardkit.export.verify import TEXTS, ParityCard, outputs_of
 from guardkit.runtime.base import open_runner
 from guardkit.runtime.pbtxt import model_config, render
+from guardkit.steps import SCORERS
 from guardkit.text.normalize import normalize
 from guardkit.text.opening import scorer_of
 from guardkit.text.tagger import WORDS
 
 _log = logging.getLogger(__name__)
 
+_NAME = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
 MODEL, TOKENIZER, LABELS = "1/model.onnx", "1/tokenizer.json", "labels.txt"
 _FILES = (MODEL, TOKENIZER, LABELS, PARITY_FILE, WORDS)
 # Parity is held to what was found when the card was made, with room for another processor's kernels.
@@ -65,6 +69,21 @@ class About:
     def identity(self) -> dict[str, Calibration]:
         """The calibration that leaves every logit as it is."""
         return {category: Calibration(1.0, 0.0) for category in self.categories}
+
+
+def check_name(name: str) -> None:
+    """Whether a policy can call a model of somebody's so.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"--name '{name}': not kebab-case. Expected lower-case letters, digits and single hyphens, for "
+            "example my-toxicity."
+        )
+    if name in SCORERS:
+        raise InputError(f"--name '{name}': guardkit has a step of that name. Choose another.")
 
 
 def write_labels(folder: Path, categories: Iterable[str]) -> None:

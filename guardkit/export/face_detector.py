@@ -36,13 +36,14 @@ from guardkit.export.artifact import (
     write_manifest,
 )
 from guardkit.export.face_graph import source_maps, with_preprocessing
+from guardkit.export.image_artifact import TOLERANCE
 from guardkit.export.image_parity import (
     STEP,
     FaceParityCard,
     drawn_pictures,
     worst_of_faces,
 )
-from guardkit.export.image_safety import TOLERANCE, check_file
+from guardkit.export.image_safety import check_file
 from guardkit.image.faces import CHANNELS, INPUT, OUTPUT
 from guardkit.runtime.base import open_runner
 

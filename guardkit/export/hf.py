@@ -13,7 +13,6 @@ Decoders (GPT-2, Llama, Qwen2) do not go through torch's exporter and are refuse
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from guardkit.export.artifact import (
     MODEL,
     TOKENIZER,
     About,
+    check_name,
     config_pbtxt,
     fit_platt,
     logits_of_texts,
@@ -51,14 +51,12 @@ from guardkit.export.to_onnx import export_onnx
 from guardkit.export.verify import TEXTS, encoder_of, outputs_of
 from guardkit.runtime.base import Arrays, open_runner
 from guardkit.runtime.fake import FakeRunner
-from guardkit.steps import SCORERS
 from guardkit.text.normalize import normalize
 
 _log = logging.getLogger(__name__)
 
 PRECISIONS = ("fp32", "int8")
 TASKS = tuple(task.value for task in Task)
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LEAST_TOKENS, _SPECIAL_TOKENS = 8, 2
 _FAITHFUL = (
     0.01  # logits; chosen: fp32 kernels differ by 1e-4, a graph that is not the model by 0.1
@@ -128,15 +126,7 @@ def export_hf(request: Request, out: Path, examples: Examples | None = None) -> 
 
 
 def _check_request(request: Request, out: Path) -> None:
-    if not _NAME.fullmatch(request.name):
-        raise InputError(
-            f"--name '{request.name}': not kebab-case. Expected lower-case letters, digits and "
-            "single hyphens, for example my-toxicity."
-        )
-    if request.name in SCORERS:
-        raise InputError(
-            f"--name '{request.name}': guardkit has a step of that name. Choose another."
-        )
+    check_name(request.name)
     if (out / request.name).exists():
         raise InputError(
             f"{out / request.name}: exists already. Remove it, or choose another --name or --out."

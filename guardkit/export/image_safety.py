@@ -8,54 +8,28 @@ Nothing is trained, and nothing calibrated: that would take pictures of what the
 from __future__ import annotations
 
 import hashlib
-import logging
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import onnx
 import onnxruntime
 from msgspec import Struct
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from guardkit.artifacts import (
-    FORMAT,
-    PARITY_FILE,
-    Artifact,
-    Calibration,
-    ImageOptions,
-    Manifest,
-    RunnerOptions,
-    TensorSpec,
-)
-from guardkit.errors import InputError, ParityError
-from guardkit.export.artifact import (
-    LABELS,
-    MODEL,
-    config_pbtxt,
-    file_entries,
-    write_labels,
-    write_manifest,
-)
+from guardkit.artifacts import Artifact, Calibration
+from guardkit.errors import InputError
+from guardkit.export.artifact import MODEL
+from guardkit.export.image_artifact import AboutImages, write_image_artifact
 from guardkit.export.image_graph import (
     IMAGE_SAFETY_S,
-    INPUT,
     OPEN_NSFW,
-    OUTPUT,
     SIDE,
     Source,
     with_preprocessing,
 )
-from guardkit.export.image_parity import DRAWN, ImageParityCard, drawn_crops, worst_of
-from guardkit.runtime.base import open_runner
+from guardkit.export.image_parity import DRAWN, drawn_crops
 
-_log = logging.getLogger(__name__)
-
-TOLERANCE = 1e-4
-"""Of a probability, between a graph and the classifier it was made of."""
 _SECOND = "image-safety-second"
-_DIGITS = 6  # of a reference probability
 
 
 class Kind(Struct, frozen=True):
@@ -107,12 +81,16 @@ def _export(path: Path, kind: Kind, out: Path, version: str) -> Artifact:
     folder = out / kind.name
     (folder / MODEL).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(with_preprocessing(path, kind.source), str(folder / MODEL))
-    write_labels(folder, kind.source.columns)
-    artifact = _write_manifest(folder, kind, version)
-    _write_parity(artifact, source_scores(path, kind.source, drawn_crops(DRAWN, SIDE)))
-    artifact = _write_manifest(folder, kind, version)
-    (folder / "config.pbtxt").write_text(config_pbtxt(artifact.manifest))
-    return artifact
+    about = AboutImages(
+        kind.name,
+        version,
+        kind.licence,
+        dict.fromkeys(kind.source.columns, Calibration(1.0, 0.0)),
+        SIDE,
+        kind.second,
+    )
+    expected = source_scores(path, kind.source, drawn_crops(DRAWN, SIDE))
+    return write_image_artifact(folder, about, expected)
 
 
 def check_file(path: Path, sha256: str, name: str) -> None:
@@ -151,44 +129,3 @@ def source_scores(path: Path, source: Source, crops: NDArray[np.uint8]) -> NDArr
     (probabilities,) = session.run(None, {session.get_inputs()[0].name: pixels})
     scores: NDArray[np.float32] = probabilities[:, list(source.columns.values())]
     return scores
-
-
-def _write_manifest(folder: Path, kind: Kind, version: str) -> Artifact:
-    columns = kind.source.columns
-    identity = {category: Calibration(1.0, 0.0) for category in columns}
-    manifest = Manifest(
-        format=FORMAT,
-        name=kind.name,
-        version=version,
-        task="image-scores",
-        precision="fp32",
-        licence=kind.licence,
-        categories=tuple(columns),
-        calibration=identity,
-        inputs=(TensorSpec(INPUT, "uint8", ("crops", SIDE, SIDE, 3)),),
-        outputs=(TensorSpec(OUTPUT, "float32", ("crops", len(columns))),),
-        files=file_entries(
-            folder, [name for name in (MODEL, LABELS, PARITY_FILE) if (folder / name).is_file()]
-        ),
-        image=ImageOptions(SIDE, kind.second),
-    )
-    return write_manifest(folder, manifest)
-
-
-def _write_parity(artifact: Artifact, expected: NDArray[np.float32]) -> None:
-    card = ImageParityCard(
-        precision=artifact.manifest.precision,
-        crops=len(expected),
-        scores=tuple(tuple(round(float(p), _DIGITS) for p in row) for row in expected),
-        tolerance=TOLERANCE,
-        worst=0.0,
-    )
-    worst, where = worst_of(artifact, open_runner(artifact, RunnerOptions()), card)
-    if worst > TOLERANCE:
-        raise ParityError(
-            f"{artifact.path}: scores differ by {worst:.6f} ({where}) from the classifier's. "
-            f"Allowed: {TOLERANCE}."
-        )
-    encoded = msgspec.json.encode(replace(card, worst=round(worst, _DIGITS)))
-    (artifact.path / PARITY_FILE).write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
-    _log.info("%s: scores within %.6f of the classifier's", artifact.manifest.name, worst)

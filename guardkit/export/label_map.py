@@ -16,6 +16,8 @@ from guardkit.taxonomy import TAXONOMY, Stage
 
 TEXT_CATEGORIES = tuple(name for name, row in TAXONOMY.items() if Stage.PROMPT in row.stages)
 """What a text can be scored in."""
+IMAGE_CATEGORIES = tuple(name for name, row in TAXONOMY.items() if Stage.OUTPUT_IMAGE in row.stages)
+"""What an image can be scored in."""
 _FORM = "Expected 'category: label' or 'category: [label, label]'."
 
 
