@@ -149,6 +149,11 @@ def _add_conversions(kinds: Verbs) -> None:
     onnx.add_argument("model", help="name or folder of an artifact")
     onnx.add_argument("--precision", required=True, choices=("fp32", "fp16", "int8"))
     onnx.add_argument("--out", required=True, type=Path, help="the twin's folder goes in here")
+    onnx.add_argument(
+        "--pictures",
+        type=Path,
+        help="folder of pictures: int8 of a model of images needs their ranges",
+    )
     onnx.set_defaults(run=run_onnx)
     tensorrt = add_verb(
         kinds,
@@ -207,6 +212,8 @@ def run_face_detector(args: argparse.Namespace) -> int:
 def run_onnx(args: argparse.Namespace) -> int:
     """Convert an artifact."""
     _prepare()
+    if args.pictures is not None:
+        return _quantize_images(args)
     from guardkit.export.convert import convert  # torch: an optional package
 
     artifact, card = convert(named_artifact(args.model), args.precision, args.out)
@@ -215,6 +222,16 @@ def run_onnx(args: argparse.Namespace) -> int:
         f"logits within {card.worst} of the model it was made of, token logits within "
         f"{card.token_worst}; held to {card.tolerance} and {card.token_tolerance}"
     )
+    return 0
+
+
+def _quantize_images(args: argparse.Namespace) -> int:
+    from guardkit.export.quantize_images import quantize_images  # onnx: an optional package
+
+    if args.precision != "int8":
+        raise InputError(f"--pictures: are for --precision int8. Found {args.precision}.")
+    artifact = quantize_images(named_artifact(args.model), args.pictures, args.out)
+    print(f"wrote {artifact.path}")
     return 0
 
 

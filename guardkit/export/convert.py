@@ -72,7 +72,9 @@ def _writer(manifest: Manifest, precision: str) -> _Write:
         InputError: There is no way from one precision to the other.
     """
     if manifest.text is None or manifest.fitted is not None:
-        raise InputError(f"{manifest.id}: not a full text model. Expected one that scores text.")
+        raise InputError(
+            f"{manifest.id}: not a full text model. Expected one that scores text; int8 of a model of images takes --pictures."
+        )
     write = _WRITERS.get((manifest.precision, precision))
     if write is None:
         ways = ", ".join(f"{one} to {other}" for one, other in _WRITERS)
