@@ -15,8 +15,10 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,8 @@ def _tables(nudenet: Path | None) -> dict[str, Callable[[], list[dict[str, Any]]
             *_memory(f"PNG {_SIDE}x{_SIDE} of a face", _face(_SIDE, "PNG"), _HIDING),
         ],
     }  # fmt: skip
+    if find_spec("av") is not None:  # the extra `video`
+        tables["one video, 1280x720, 10 s, 25 frames a second, CPU ms"] = _videos
     if nudenet is not None:
         tables[_IN_TURN] = lambda: _in_turn(square, nudenet)
     return tables
@@ -173,6 +177,34 @@ def _in_turn(file: bytes, python: Path) -> list[dict[str, Any]]:
         }
         for name, of in took.items()
     ]
+
+
+def _videos() -> list[dict[str, Any]]:
+    """`Guard.check_output(video=...)` with the default 16 frames, three crops each; a key frame every two seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = _video(Path(folder) / "drawn.mp4")
+        guards = {mode: _guard(mode) for mode in _MODES}
+        if guards["fast"].check_output(video=path).status is not Status.OK:
+            raise SystemExit("bench.images: the video was not measured")
+        return [
+            {"what": mode, **times(functools.partial(guard.check_output, video=path), repeats=5)}
+            for mode, guard in guards.items()
+        ]
+
+
+def _video(path: Path) -> Path:
+    """A slow pan over a drawn photograph."""
+    import av
+
+    wide = drawn_photograph(1280 + 250, 720)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "g": "50"})
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for left in range(250):
+            frame = np.ascontiguousarray(wide[:, left : left + 1280])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
 
 
 def _preparing(file: bytes) -> list[dict[str, Any]]:
