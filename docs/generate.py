@@ -212,11 +212,17 @@ def _results() -> str:
         ("A policy replaced under load", "python -m bench.rollout", "rollout", lambda found: found),
         ("Watching the steps", "python -m bench.steps", "steps", lambda found: found),
         ("The cascade", "python bench/cascade.py --data <shared data>", "cascade", cascade_rows),
-        ("Images", "python -m bench.images", "images", lambda found: found),
+        ("Images", "python -m bench.images --nudenet <its python>", "images", lambda found: found),
         (
             "Safe pictures",
-            "python -m bench.safe_pictures --pictures <NAME=FOLDER of each package>",
+            "python -m bench.safe_pictures --gathered <what bench.gather_pictures left> --work <folder> --int8 <guardkit export onnx>",
             "safe_pictures",
+            lambda found: found,
+        ),
+        (
+            "Heads of one's own",
+            "python -m bench.image_heads --base <EfficientNet-Lite0> --gathered <bench.gather_pictures> --work <folder>",
+            "image_heads",
             lambda found: found,
         ),
         (

@@ -218,10 +218,9 @@ class ImageChecks:
     ) -> EditedImage | None:
         """Run the editors; None: it is an animation, whose other frames nobody looked at."""
         ask = functools.partial(self._measurer.ask, clock=check.clock)
-        picture = self._measurer.whole(check.image, check.prompt, check.clock)
-        if len(picture.frames) > 1:
+        edited = EditedImage(self._measurer.whole(check.image, check.prompt, check.clock))
+        if len(edited.picture.frames) > 1:
             return None
-        edited = EditedImage(picture)
         for run in runs:
             check_time(check.clock.stop, run.name)
             below = {name: targets[name] for name in sorted(run.categories)}

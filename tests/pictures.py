@@ -59,7 +59,27 @@ def animated(count: int, kind: str = "GIF", *, side: int = 32) -> bytes:
 def declared_png(width: int, height: int) -> bytes:
     """A PNG of a few bytes whose header promises any size: a decompression bomb."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 4096)), (b"IEND", b""))
+    return _png((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 4096)), (b"IEND", b""))
+
+
+def animated_bomb(width: int, height: int, count: int) -> bytes:
+    """A GIF whose frames are one pixel each, on a canvas of any size: a hundred frames in two kilobytes."""
+    screen = (
+        b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes([0, 0, 0, 255, 0, 0])
+    )
+    delay = b"\x21\xf9\x04\x04\x0a\x00\x00\x00"
+    pixel = struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    return screen + (delay + pixel) * count + b";"
+
+
+def sixteen_bit_png(colour: tuple[int, int, int], *, side: int = 32) -> bytes:
+    """A PNG with three channels of 16 bits, which Pillow does not write."""
+    header = struct.pack(">IIBBBBB", side, side, 16, 2, 0, 0, 0)
+    row = b"\0" + struct.pack(">HHH", *colour) * side
+    return _png((b"IHDR", header), (b"IDAT", zlib.compress(row * side)), (b"IEND", b""))
+
+
+def _png(*chunks: tuple[bytes, bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in chunks

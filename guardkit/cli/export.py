@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from guardkit.artifacts import TensorRT
+from guardkit.cli import image_heads
 from guardkit.cli.export_hf import add_hf
 from guardkit.cli.shared import (
     Verbs,
@@ -17,7 +18,7 @@ from guardkit.cli.shared import (
     require_torch,
 )
 from guardkit.cli.train import add_sources
-from guardkit.errors import MissingExtraError
+from guardkit.errors import InputError, MissingExtraError
 
 
 def add(verbs: Verbs) -> None:
@@ -57,6 +58,7 @@ def add(verbs: Verbs) -> None:
         one.add_argument("--version", default="0.1.0")
         one.set_defaults(run=run)
     _add_image_safety(kinds)
+    image_heads.add_exports(kinds)
     add_hf(kinds)
     _add_conversions(kinds)
     card = add_verb(
@@ -109,6 +111,11 @@ def _add_conversions(kinds: Verbs) -> None:
     onnx.add_argument("model", help="name or folder of an artifact")
     onnx.add_argument("--precision", required=True, choices=("fp32", "fp16", "int8"))
     onnx.add_argument("--out", required=True, type=Path, help="the twin's folder goes in here")
+    onnx.add_argument(
+        "--pictures",
+        type=Path,
+        help="folder of pictures: int8 of a model of images needs their ranges",
+    )
     onnx.set_defaults(run=run_onnx)
     tensorrt = add_verb(
         kinds,
@@ -167,6 +174,8 @@ def run_face_detector(args: argparse.Namespace) -> int:
 def run_onnx(args: argparse.Namespace) -> int:
     """Convert an artifact."""
     _prepare()
+    if args.pictures is not None:
+        return _quantize_images(args)
     from guardkit.export.convert import convert  # torch: an optional package
     from guardkit.export.verify import ParityCard
 
@@ -181,6 +190,16 @@ def run_onnx(args: argparse.Namespace) -> int:
         print(
             f"scores within {card.worst:.6f} of the model it was made of; held to {card.tolerance}"
         )
+    return 0
+
+
+def _quantize_images(args: argparse.Namespace) -> int:
+    from guardkit.export.quantize_images import quantize_images  # onnx: an optional package
+
+    if args.precision != "int8":
+        raise InputError(f"--pictures: are for --precision int8. Found {args.precision}.")
+    artifact = quantize_images(named_artifact(args.model), args.pictures, args.out)
+    print(f"wrote {artifact.path}")
     return 0
 
 

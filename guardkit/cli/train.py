@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from guardkit.cli import image_heads
 from guardkit.cli.shared import Verbs, add_verb, log_progress, require_torch
 
 
@@ -100,6 +101,7 @@ def add(verbs: Verbs) -> None:
     )
     rewriter.add_argument("--threads", type=int, default=1)
     rewriter.set_defaults(run=run_prompt_rewriter)
+    image_heads.add_training(models)
 
 
 def _add_classifier(text: argparse.ArgumentParser) -> None:

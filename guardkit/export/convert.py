@@ -83,7 +83,7 @@ def _writer(manifest: Manifest, precision: str) -> _Write:
         writers = _WRITERS
     else:
         raise InputError(
-            f"{manifest.id}: not a full model of texts or of crops. Expected one that scores them."
+            f"{manifest.id}: not a full model of texts or of crops. Expected one that scores them; int8 of a model of images takes --pictures."
         )
     write = writers.get((manifest.precision, precision))
     if write is None:

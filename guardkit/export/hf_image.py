@@ -10,7 +10,7 @@ Tried with random weights: ViT, DeiT, ResNet, MobileNetV2, ConvNeXT.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoImageProcessor
@@ -43,6 +41,7 @@ from guardkit.export.image_artifact import AboutImages, new_artifact, write_imag
 from guardkit.export.image_graph import INPUT
 from guardkit.export.image_parity import DRAWN, ImageParityCard, drawn_crops, read_card
 from guardkit.export.label_map import IMAGE_CATEGORIES, columns_of, read_label_map
+from guardkit.export.quantize_images import quantize_crops
 from guardkit.export.to_onnx import export_graph
 from guardkit.image.decode import decode
 from guardkit.image.prepare import crops_of
@@ -168,7 +167,7 @@ def _write_graph(
     with exporting(request, model.model):
         export_graph(model, (crops,), path, inputs=(INPUT,), outputs=(_OUTPUT,), axes=axes)
     if request.precision == "int8":
-        quantize_crops(path, pictures, how)
+        quantize_crops(path, path, _crops(pictures, how))
 
 
 def _reference(
@@ -198,41 +197,14 @@ def logits_of_pictures(artifact: Artifact, pictures: Sequence[Path]) -> NDArray[
     return np.log(p / (1 - p))
 
 
-def quantize_crops(graph: Path, pictures: Sequence[Path], how: Preprocessing) -> None:
-    """Turn a graph into its int8 twin, with ranges measured on pictures once and for all.
+def _crops(pictures: Sequence[Path], how: Preprocessing) -> list[NDArray[np.uint8]]:
+    """Every crop of pictures spread evenly over those given.
 
     Raises:
         ImageError: A picture cannot be decoded.
     """
-    prepared = graph.with_name("prepared.onnx")
-    try:
-        quant_pre_process(str(graph), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(graph),
-            _Crops(pictures[:: max(1, len(pictures) // _MOST_PICTURES)], how),
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-        )
-    finally:
-        prepared.unlink(missing_ok=True)
-
-
-class _Crops(CalibrationDataReader):
-    """The crops of pictures, one picture a run; onnxruntime asks until there is none."""
-
-    def __init__(self, pictures: Sequence[Path], how: Preprocessing) -> None:
-        self._runs = self._read(pictures, how)
-
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """Inputs of the next run."""
-        return next(self._runs, None)
-
-    def _read(
-        self, pictures: Sequence[Path], how: Preprocessing
-    ) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        for path in pictures:
-            picture = decode(path, shortest=how.side)
-            yield {INPUT: crops_of(picture, side=how.side, resample=how.resample)}
+    return [
+        crop
+        for path in pictures[:: max(1, len(pictures) // _MOST_PICTURES)]
+        for crop in crops_of(decode(path, shortest=how.side), side=how.side, resample=how.resample)
+    ]

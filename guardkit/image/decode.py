@@ -36,6 +36,7 @@ _ANIMATED = ("PNG", "WEBP", "GIF")  # a JPEG may hold more pictures (MPO), but v
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _CHANNELS = 3
 _FACTORS = (8, 4, 2)  # those of a JPEG's decoder
+_BAND = 64  # rows of a reduced picture that are made at once; chosen: a few megabytes of what they are made of
 # EXIF orientation -> what brings the picture upright (EXIF 2.32, tag 0x0112).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -118,8 +119,8 @@ def _of_array(array: NDArray[Any], limits: ImageLimits, shortest: int | None) ->
         )
     height, width = array.shape[:2]
     check_size(width, height, limits, where="image")
-    if factor_for((width, height), shortest) > 1:
-        array = np.asarray(_reduced(Image.fromarray(array), shortest))
+    if (factor := factor_for((width, height), shortest)) > 1:
+        array = np.asarray(shrunk(array, factor))
     return Picture((array,), width, height)
 
 
@@ -221,7 +222,19 @@ def _upright_rgb(image: Image.Image, shortest: int | None) -> Pixels:
     flat = _flat(
         _reduced(_eight_bits(image), shortest)
     )  # reduced first: the rest takes little memory
-    return np.asarray(flat if turn is None else flat.transpose(turn))
+    return _pixels(flat if turn is None else flat.transpose(turn))
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    """The pixels of an RGB image, band by band: Pillow's own way to bytes holds them twice."""
+    rows = _BAND * max(_FACTORS)
+    if image.height <= rows:
+        return np.asarray(image)
+    pixels = np.empty((image.height, image.width, _CHANNELS), np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _orientation(image: Image.Image) -> int:
@@ -243,8 +256,36 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _reduced(image: Image.Image, shortest: int | None) -> Image.Image:
     """The mean of whole blocks of pixels, as a JPEG's decoder gives it."""
-    factor = factor_for(image.size, shortest)
-    return image if factor == 1 else image.reduce(factor)
+    return shrunk(image, factor_for(image.size, shortest))
+
+
+def shrunk(image: Image.Image | Pixels, factor: int) -> Image.Image:
+    """Every block of `factor` pixels a side as its mean, in bands, so that no copy of the whole is made.
+
+    Pillow holds an RGB pixel in 4 bytes, and a transparent picture a second time while it is reduced: of 20 megapixels 80 MB each.
+
+    Args:
+        image: Of Pillow, or uint8 RGB [H, W, 3].
+        factor: 1 or more; blocks at the right and lower edge may be smaller.
+
+    >>> shrunk(np.full((4, 6, 3), 7, np.uint8), 2).size
+    (3, 2)
+    """
+    width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    if factor == 1:
+        return image if isinstance(image, Image.Image) else Image.fromarray(image)
+    rows = _BAND * factor
+    bands = []
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        if isinstance(image, Image.Image):
+            bands.append(image.crop((0, top, width, bottom)).reduce(factor))
+        else:
+            bands.append(Image.fromarray(image[top:bottom]).reduce(factor))
+    small = Image.new(bands[0].mode, (bands[0].width, sum(band.height for band in bands)))
+    for number, band in enumerate(bands):
+        small.paste(band, (0, number * _BAND))
+    return small
 
 
 def factor_for(size: tuple[int, int], shortest: int | None) -> int:

@@ -8,7 +8,7 @@ some of a closed group of faces apart (McPherson et al., arXiv 1609.00408). `fil
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -25,6 +25,9 @@ _BLOCKS = 6  # along the longer side of what is pixelated; chosen: likewise
 _WHOLE = 1.3  # times the half-axes of a box: an oval that large is covered wholly ...
 _SOFT = 1.7  # ... and one that large is where the mask ends
 _FULL = 255
+_ROWS = (
+    256  # of a mask that are computed at once: as doubles, a whole one of a large face takes 200 MB
+)
 
 
 class Mask(Struct, frozen=True):
@@ -55,11 +58,27 @@ def changed(pixels: Pixels, mask: Mask, change: Change) -> Pixels:
     >>> int(changed(white, Mask(2, 2, np.full((3, 3), 255, np.uint8)), filled).min())
     255
     """
-    left, top, right, bottom = mask.box
-    part = Image.fromarray(pixels[top:bottom, left:right])
-    mixed = Image.composite(change(part), part, Image.fromarray(mask.alpha))
+    return all_changed(pixels, [mask], change)
+
+
+def all_changed(pixels: Pixels, masks: Sequence[Mask], change: Change) -> Pixels:
+    """A picture with what each mask covers changed, one after the other; one copy is made, whatever their number.
+
+    Args:
+        pixels: uint8 RGB [H, W, 3]; stays as it is.
+        masks: Within the picture.
+        change: One of `CHANGES`.
+
+    >>> black = np.zeros((8, 8, 3), np.uint8)
+    >>> all_changed(black, [], filled) is black
+    False
+    """
     result = pixels.copy()
-    result[top:bottom, left:right] = np.asarray(mixed)
+    for mask in masks:
+        left, top, right, bottom = mask.box
+        part = Image.fromarray(result[top:bottom, left:right])
+        mixed = Image.composite(change(part), part, Image.fromarray(mask.alpha))
+        result[top:bottom, left:right] = np.asarray(mixed)
     return result
 
 
@@ -105,9 +124,13 @@ def oval(box: Box, size: tuple[int, int]) -> Mask:
     low = np.floor(middle - _SOFT * axes).clip(0, size).astype(int)
     high = np.ceil(middle + _SOFT * axes).clip(0, size).astype(int)
     across, down = (np.arange(a, b) + 0.5 for a, b in zip(low, high, strict=True))
-    reach = np.hypot((across - middle[0]) / axes[0], ((down - middle[1]) / axes[1])[:, None])
-    share = ((_SOFT - reach) / (_SOFT - _WHOLE)).clip(0, 1)
-    return _trimmed(int(low[0]), int(low[1]), (share * _FULL).round().astype(np.uint8))
+    wide, tall = (across - middle[0]) / axes[0], (down - middle[1]) / axes[1]
+    alpha = np.empty((len(tall), len(wide)), np.uint8)
+    for at in range(0, len(tall), _ROWS):
+        reach = np.hypot(wide, tall[at : at + _ROWS, None])
+        share = ((_SOFT - reach) / (_SOFT - _WHOLE)).clip(0, 1)
+        alpha[at : at + _ROWS] = (share * _FULL).round()
+    return _trimmed(int(low[0]), int(low[1]), alpha)
 
 
 def patch(cells: NDArray[np.bool_], box: Box, size: tuple[int, int]) -> Mask:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from PIL import Image
 
 from guardkit.errors import RunError
-from guardkit.image.decode import Picture, Pixels, factor_for
-from guardkit.image.edit import CHANGES, Change, Mask, changed, oval, patch
+from guardkit.image.decode import Picture, Pixels, factor_for, shrunk
+from guardkit.image.edit import CHANGES, Change, Mask, all_changed, changed, oval, patch
 from guardkit.image.faces import FACE, FaceDetector
 from guardkit.image.occlude import Cells, region_of
 from guardkit.image.prepare import Box, boxes, crop_of
@@ -120,13 +119,12 @@ class _Work(Struct, frozen=True):
 
     def hide_regions(self, edited: EditedImage, regions: Sequence[Region]) -> EditedImage:
         """Hide faces under ovals, and any other region as the box it is."""
-        size = edited.picture.upright
+        size, masks, hidden = edited.picture.upright, [], []
         for one in regions:
             box = one.left, one.top, one.right, one.bottom
-            mask = oval(box, size) if one.kind == FACE else patch(_WHOLE, box, size)
-            region = Region(*box, one.category, one.score, one.source, one.kind, self.editor)
-            edited = self._hidden(edited, mask, region)
-        return edited
+            masks.append(oval(box, size) if one.kind == FACE else patch(_WHOLE, box, size))
+            hidden.append(Region(*box, one.category, one.score, one.source, one.kind, self.editor))
+        return self._hidden(edited, masks, hidden)
 
     def _hide_in_view(
         self, edited: EditedImage, scoring: _Scoring, box: Box, below: float
@@ -140,12 +138,14 @@ class _Work(Struct, frozen=True):
         cells = region_of(view, scoring.votes, hide, below=below)
         mask = patch(cells, box, edited.picture.upright)
         region = Region(*mask.box, scoring.category, score, scoring.scorer.name, "", self.editor)
-        return self._hidden(edited, mask, region)
+        return self._hidden(edited, [mask], [region])
 
-    def _hidden(self, edited: EditedImage, mask: Mask, region: Region) -> EditedImage:
-        pixels = changed(edited.picture.frames[0], mask, self.change)
+    def _hidden(
+        self, edited: EditedImage, masks: Sequence[Mask], regions: Sequence[Region]
+    ) -> EditedImage:
+        pixels = all_changed(edited.picture.frames[0], masks, self.change)
         picture = replace(edited.picture, frames=(pixels,))
-        return EditedImage(picture, (*edited.regions, region))
+        return EditedImage(picture, (*edited.regions, *regions))
 
 
 class _Scoring(Struct, frozen=True):
@@ -170,7 +170,7 @@ class _Scoring(Struct, frozen=True):
         if not isinstance(self.scorer, CropScorer):
             return part
         height, width = pixels.shape[:2]
-        image = Image.fromarray(part).reduce(factor_for((width, height), self.shortest))
+        image = shrunk(part, factor_for((width, height), self.shortest))
         whole = (0, 0, *image.size)
         return crop_of(image, whole, side=self.scorer.side, resample=self.scorer.resample)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from guardkit.artifacts import Artifact, FaceOptions, TensorSpec
 from guardkit.errors import ManifestError, RunError
-from guardkit.image.decode import Picture, Pixels
+from guardkit.image.decode import Picture, Pixels, shrunk
 from guardkit.runtime.base import Arrays, Runner
 from guardkit.runtime.clock import Stop
 from guardkit.types import Region, Scored, Scores
@@ -103,9 +103,12 @@ class FaceDetector:
         longest = np.clip(max(height, width), self._options.shortest, self._options.longest)
         factor = longest / max(height, width)
         size = max(1, round(width * factor)), max(1, round(height * factor))
-        image = Image.fromarray(pixels)
+        # As Pillow's reducing_gap does it, in bands.
+        reducing = max(1, int(min(width / size[0], height / size[1]) / _GAP))
+        image = shrunk(pixels, reducing)
         if size != image.size:
-            image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=_GAP)
+            whole = (0, 0, width / reducing, height / reducing)
+            image = image.resize(size, Image.Resampling.BILINEAR, whole)
         padded = [-(-side // self._options.multiple) * self._options.multiple for side in size]
         fitted = np.zeros((padded[1], padded[0], 3), np.uint8)
         fitted[: size[1], : size[0]] = image

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,19 @@ import pytest
 from PIL import Image, ImageCms
 
 from guardkit.errors import ImageError, InputError
-from guardkit.image.decode import decode
+from guardkit.image.decode import decode, shrunk
 from guardkit.policy.rules import ImageLimits
 from tests.pictures import (
     BLUE,
     RED,
     WHITE,
     animated,
+    animated_bomb,
     declared_png,
     encoded,
     halves,
     plain,
+    sixteen_bit_png,
 )
 
 LOSSY = 12  # levels that a JPEG or a colour conversion may move a plain colour by
@@ -118,11 +122,22 @@ def test_sixteen_bits_keep_their_upper_eight() -> None:
     assert colour_at(decode(encoded(levels)).frames[0], 0, 0) == (0x80,) * 3
 
 
+def test_three_channels_of_sixteen_bits_keep_their_upper_eight() -> None:
+    content = sixteen_bit_png((0xFFFF, 0x80FF, 0x0100))
+    assert is_close(colour_at(decode(content).frames[0], 0, 0), (0xFF, 0x80, 0x01))
+
+
 def test_a_palette_and_a_grey_become_colours() -> None:
     palette = Image.fromarray(halves()).convert("P")
     assert is_close(colour_at(decode(encoded(palette)).frames[0], 0, 0), RED)
     grey = Image.new("1", (64, 64), 1)
     assert colour_at(decode(encoded(grey)).frames[0], 0, 0) == WHITE
+
+
+@pytest.mark.parametrize("profile", [b"", b"no profile at all", bytes(5000)], ids=len)
+def test_a_broken_profile_does_not_break_a_cmyk_picture(profile: bytes) -> None:
+    content = encoded(Image.new("CMYK", (64, 64), (0, 255, 255, 0)), "JPEG", icc_profile=profile)
+    assert is_close(colour_at(decode(content).frames[0], 32, 32), RED)
 
 
 def test_cmyk_with_a_profile_becomes_rgb() -> None:
@@ -176,6 +191,35 @@ def test_a_reduced_picture_is_the_mean_of_its_blocks() -> None:
         assert set(frame.ravel().tolist()) == {100}
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize("factor", [1, 2, 8])
+def test_bands_are_reduced_as_pillow_reduces_the_whole(mode: str, factor: int) -> None:
+    random = np.random.default_rng(3)
+    image = Image.fromarray(random.integers(0, 256, (1301, 77, 4), np.uint8)).convert(mode)
+    expected = np.asarray(image.reduce(factor))
+    np.testing.assert_array_equal(np.asarray(shrunk(image, factor)), expected)
+    if mode == "RGB":
+        np.testing.assert_array_equal(np.asarray(shrunk(np.asarray(image), factor)), expected)
+
+
+def test_a_tall_picture_keeps_every_row() -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (1301, 40, 3), np.uint8)
+    limits = ImageLimits(max_ratio=100)
+    np.testing.assert_array_equal(decode(encoded(pixels), limits).frames[0], pixels)
+
+
+def test_reducing_a_large_picture_takes_a_fraction_of_its_memory() -> None:
+    size = 27_000_000  # bytes; a copy of Pillow's would be 36 MB
+    code = (
+        "import resource, numpy as np; from guardkit.image.decode import shrunk; "
+        "pixels = np.zeros((3000, 3000, 3), np.uint8); pixels += 1; "
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = peak(); "
+        "shrunk(pixels, 8); print(peak() - before)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(ran.stdout) * 1024 < size / 2
+
+
 def test_a_small_jpeg_is_decoded_whole() -> None:
     assert decode(encoded(plain(), "JPEG"), shortest=224).frames[0].shape == (64, 64, 3)
 
@@ -214,8 +258,17 @@ def test_the_error_of_a_file_names_it(content: bytes, told: str, tmp_path: Path)
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_bomb_is_refused_before_memory_is_taken() -> None:
-    content = declared_png(9000, 9000)
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(declared_png(9000, 9000), id="png"),
+        pytest.param(declared_png(30000, 30000), id="larger-png"),
+        pytest.param(animated_bomb(4000, 4000, 60), id="animated"),
+        pytest.param(animated_bomb(200, 200, 3000), id="animated-long"),
+        pytest.param(animated_bomb(30000, 30000, 2), id="animated-large"),
+    ],
+)
+def test_a_bomb_is_refused_before_memory_is_taken(content: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ImageError):
@@ -244,6 +297,10 @@ def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(2000))
     with pytest.raises(ImageError, match=r"2000 bytes\. Allowed: 1000"):
         decode(path, ImageLimits(max_bytes=1000))
+
+
+def test_an_animation_of_single_pixels_within_the_limits_is_decoded() -> None:
+    assert [one.shape for one in decode(animated_bomb(64, 48, 12)).frames] == [(48, 64, 3)] * 8
 
 
 def test_a_later_gif_frame_may_not_outgrow_the_limit() -> None:

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from guardkit.image.edit import CHANGES, Mask, blurred, changed, filled, oval, patch, pixelated
+from guardkit.image.edit import (
+    CHANGES,
+    Mask,
+    all_changed,
+    blurred,
+    changed,
+    filled,
+    oval,
+    patch,
+    pixelated,
+)
 from tests.pictures import BLUE, RED, halves, plain
 
 
@@ -82,3 +92,17 @@ def test_a_blur_leaves_no_edge() -> None:
     part = Image.fromarray(halves((0, 0, 0), (255, 255, 255), width=100, height=100))
     steps = np.abs(np.diff(np.asarray(blurred(part)).astype(int), axis=1))
     assert steps.max() <= 6  # 255 / (20 * sqrt(2 pi)) = 5.1 where it is steepest
+
+
+def test_a_large_oval_is_as_symmetric_as_a_small_one() -> None:
+    alpha = oval((400, 300, 1000, 1100), (1400, 1400)).alpha  # more rows than are computed at once
+    assert alpha.shape[0] > 1024
+    np.testing.assert_array_equal(alpha, alpha[::-1])
+    np.testing.assert_array_equal(alpha, alpha[:, ::-1])
+
+
+def test_several_masks_change_what_one_after_the_other_would() -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (60, 60, 3), np.uint8)
+    masks = [oval((10, 10, 30, 30), (60, 60)), oval((20, 22, 50, 44), (60, 60))]
+    one_by_one = changed(changed(pixels, masks[0], blurred), masks[1], blurred)
+    np.testing.assert_array_equal(all_changed(pixels, masks, blurred), one_by_one)
