@@ -127,11 +127,11 @@ def worst_of_faces(artifact: Artifact, runner: Runner, card: FaceParityCard) -> 
     return max(worst), f"picture {int(np.argmax(worst))}"
 
 
-Card = TypeVar("Card", ImageParityCard, FaceParityCard)
+Card = TypeVar("Card", bound=Struct)
 
 
 def load_image_card(artifact: Artifact, kind: type[Card]) -> Card:
-    """Read the parity card of an image model.
+    """Read the parity card of an image model, of the kind that it should be.
 
     Raises:
         ManifestError: It is not one.

@@ -23,6 +23,7 @@ from guardkit.export.image_parity import (
     worst_of,
     worst_of_faces,
 )
+from guardkit.export.transform_parity import EditParityCard, worst_of_edits
 from guardkit.runtime.base import Runner, open_runner
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
@@ -109,6 +110,10 @@ def replay_images(artifact: Artifact, runner: Runner) -> Parity:
         faces = load_image_card(artifact, FaceParityCard)
         worst, where = worst_of_faces(artifact, runner, faces)
         return Parity(worst, where, 0.0, faces.tolerance, 0.0, of="maps")
+    if artifact.manifest.edits is not None:
+        edits = load_image_card(artifact, EditParityCard)
+        worst, where = worst_of_edits(artifact, runner, edits)
+        return Parity(worst, where, 0.0, edits.tolerance, 0.0)
     card = load_image_card(artifact, ImageParityCard)
     worst, where = worst_of(artifact, runner, card)
     return Parity(worst, where, 0.0, card.tolerance, 0.0, of="scores")
