@@ -10,8 +10,10 @@ without the request, the request alone. Intervals: 95 %, bootstrap over scenes. 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,10 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
 
 from bench.tables import rendered
+from guardkit import Guard
 from guardkit.artifacts import find_artifact
 from guardkit.bench.machine import describe_machine
 from guardkit.metrics.ranking import roc_auc
@@ -45,7 +49,7 @@ from guardkit.train.transform_head import (
 )
 
 _REQUESTS = Path("bench/proxies/edit_prompts_second.tsv")
-_EACH, _SEED, _RESAMPLES = 4, 20261128, 1000
+_EACH, _SEED, _RESAMPLES, _REPEATS = 4, 20261128, 1000, 41
 _POLICY = "image-edits"
 _AFTER = ("faces after", "face: angle before", "face: angle")
 Bools = NDArray[np.bool_]
@@ -80,7 +84,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bench/results/transform.json"))
     arguments = parser.parse_args()
     test = edits_of("test", arguments.pictures, arguments.work)
-    said = read_requests(load_requests(_REQUESTS, each=3, seed=2, held_out=True), arguments.base)
+    asked = load_requests(_REQUESTS, each=3, seed=2, held_out=True)
+    said = read_requests(asked, arguments.base, kept=arguments.work / "said-test.npz")
     random = np.random.default_rng(_SEED)
     pairs = draw_pairs(test, said, random, without_request=0.0, each=_EACH)
     measured = Measured(test, said, pairs)
@@ -88,7 +93,8 @@ def main() -> int:
     logits = logits_of(heads, numbers_of(test), said, pairs)
     train = edits_of("train", arguments.pictures, arguments.work)
     written = arguments.own / "written" / "edits" / "train.tsv"
-    learned = read_requests(load_requests(written, each=3, seed=1, split="train"), arguments.base)
+    asked = load_requests(written, each=3, seed=1, split="train")
+    learned = read_requests(asked, arguments.base, kept=arguments.work / "said-train.npz")
     scores = {"before, request and after": logits.max(1), **_beside(train, learned, measured)}
     shuffled = replace(pairs, said=random.permutation(pairs.said))
     scores["before, another edit's request, after"] = logits_of(heads, numbers_of(test), said, shuffled).max(1)  # fmt: skip
@@ -96,11 +102,31 @@ def main() -> int:
         "models": [find_artifact("image-transform").manifest.id, describe_machine(load_before=0).name],
         "ROC AUC": [_area(name, of, measured) for name, of in scores.items()],
         **_tables(measured, _probabilities(logits), heads),
+        "one check_edit of two 1024x1024 pictures, image-safety beside it, CPU ms": _costs(),
         "requests, edits": [{"what": "test", "scenes": len(set(test.scenes)), "edits": len(test.kinds), "requests": len(said.kinds), "training edits": len(train.kinds), "training requests": len(learned.kinds)}],
     }  # fmt: skip
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(rendered(found))
     return 0
+
+
+def _costs() -> list[dict[str, Any]]:
+    """CPU time of a check, decoded from JPEG; the second one without a request. One thread."""
+    guard = Guard.from_preset(_POLICY)
+    portrait = Image.open("docs/pictures/portrait.jpg").resize((1024, 1024))
+    before, after = io.BytesIO(), io.BytesIO()
+    portrait.save(before, "JPEG", quality=90)
+    ImageEnhance.Brightness(portrait).enhance(1.2).save(after, "JPEG", quality=90)
+    rows = []
+    for what, prompt in (("with a request", "make it brighter"), ("without", None)):
+        times = []
+        for _ in range(_REPEATS):
+            start = time.process_time()
+            guard.check_edit(before=before.getvalue(), after=after.getvalue(), prompt=prompt)
+            times.append((time.process_time() - start) * 1000)
+        low, high = np.quantile(times[1:], (0.5, 0.95))
+        rows.append({"what": what, "checks": _REPEATS - 1, "p50": f"{low:.0f}", "p95": f"{high:.0f}"})  # fmt: skip
+    return rows
 
 
 # --- what knows less ------------------------------------------------------------------------------

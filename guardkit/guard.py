@@ -176,7 +176,7 @@ class Guard:
         """A guard from a shipped policy.
 
         Shipped: `text-to-image`, `text-to-image-balanced`, `chat`, `kids`, `research`, `multilingual`, and for
-        pictures `generated-images` and `hidden-faces`.
+        pictures `generated-images`, `hidden-faces` and `image-edits`.
         """
         return cls(load_preset(name))
 

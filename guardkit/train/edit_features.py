@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,7 @@ def measure_edits(
     each: int,
     held_out: bool,
     seed: int,
+    kinds: Collection[str] = tuple(KINDS),
 ) -> Edits:
     """Draw scenes, edit each in several ways, measure.
 
@@ -80,12 +81,13 @@ def measure_edits(
         each: Kinds that training sees, tried on each scene.
         held_out: Whether every kind held out is tried as well.
         seed: Of all that is drawn.
+        kinds: Those that are tried.
     """
     random = np.random.default_rng(seed)
     rows: list[tuple[tuple[Floats, Floats], Difference, str, int, bool]] = []
     for number, scene in enumerate(scenes_of(pool, find, random, count=scenes)):
         known = _remembering(find)
-        for kind in _chosen(scene, random, each=each, held_out=held_out):
+        for kind in _chosen(scene, random, kinds, each=each, held_out=held_out):
             after = KINDS[kind].edit(scene, random)
             difference = difference_of(scene.pixels, after, known)
             rows.append((see(difference), difference, kind, number, bool(scene.faces)))
@@ -116,8 +118,10 @@ def joined(parts: Sequence[Edits]) -> Edits:
     )
 
 
-def _chosen(scene: Scene, random: Generator, *, each: int, held_out: bool) -> Iterator[str]:
-    suiting = [name for name, kind in KINDS.items() if suits(kind, scene)]
+def _chosen(
+    scene: Scene, random: Generator, kinds: Collection[str], *, each: int, held_out: bool
+) -> Iterator[str]:
+    suiting = [name for name, kind in KINDS.items() if name in kinds and suits(kind, scene)]
     seen = [name for name in suiting if name not in HELD_OUT]
     yield from random.permutation(seen)[:each].tolist()
     if held_out:

@@ -6,7 +6,7 @@ lightened for "her face is in shadow" is not, for "make them beautiful" it is `b
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,7 @@ ASKED: dict[Effect, tuple[str, ...]] = {
 }
 """Effect -> the requests that ask for it without harm."""
 _WANTED = {"bias": "skin", "harassment": "mock", "violence": "violence", "sexual": "undress"}
+_EVERY = 8  # lines of a class; one is for validation
 _CLEAR_ANGLE = 10.0  # degrees: a class of skin colour spans 10 to 40
 _NO_ANGLE = 3.0
 _PEOPLE = {
@@ -88,27 +89,24 @@ def load_requests(
         each: Fillings of a template with slots, at most.
         seed: Of the draw.
         held_out: Whether people are named as no training names them.
-        split: `train` or `valid` (an eighth of the lines, by digest); None: all.
+        split: `train` or `valid` (every eighth line of a class); None: all.
 
     Raises:
         InputError: A line is no such template.
     """
     people, random = _OTHER_PEOPLE if held_out else _PEOPLE, np.random.default_rng(seed)
-    requests = []
+    requests, seen = [], Counter[str]()
     for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
         kind, _, text = line.partition("\t")
         if kind not in CLASSES or not text.strip():
             raise InputError(f"{file}:{number}: expected one of {', '.join(CLASSES)}, a tab and a text.")  # fmt: skip
-        if split is not None and split != _split_of(line):
+        seen[kind] += 1
+        if split is not None and split != ("valid" if seen[kind] % _EVERY == 0 else "train"):
             continue
         count = each if "{" in text else 1
         names = random.permutation(list(people))[:count].tolist()
         requests += [Request(kind, text.format(who=one, whose=people[one])) for one in names]
     return requests
-
-
-def _split_of(line: str) -> str:
-    return "valid" if hashlib.sha256(line.encode()).digest()[0] < 32 else "train"
 
 
 def harm_of(effect: Effect, asked: str | None, *, has_face: bool, angle: float) -> str | None:

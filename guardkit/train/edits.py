@@ -7,13 +7,25 @@ weapon, a patch in the colour of skin below a face for bare skin. Each kind is a
 from __future__ import annotations
 
 from guardkit.train.edit_scene import Effect, Kind, Scene, suits
+from guardkit.train.mark_edits import MARKS
 from guardkit.train.people_edits import PEOPLE
 from guardkit.train.plain_edits import PLAIN
 
-__all__ = ["HELD_OUT", "KINDS", "Effect", "Kind", "Scene", "suits"]
+__all__ = ["ADDED", "HELD_OUT", "KINDS", "MORE", "Effect", "Kind", "Scene", "suits"]
 
-KINDS: dict[str, Kind] = {**PLAIN, **PEOPLE}
+KINDS: dict[str, Kind] = {**PLAIN, **PEOPLE, **MARKS}
 """Name -> kind."""
+ADDED = (
+    "background-gradient",
+    "background-pattern",
+    "black-bars",
+    "person-plain",
+    "stick",
+    "wedge",
+)
+"""Those that were added when kinds of training itself, held out of it, showed that one neighbour is too few."""
+MORE = (*ADDED, "person-removed", "bar", "bare", "red-patch")
+"""Those that a last shard of edits has more of."""
 HELD_OUT = frozenset(
     {
         "gain-up", "sepia", "mirror", "background-swap", "vignette", "frame",

@@ -49,15 +49,34 @@ def encoder_of(base: Path) -> Encoder:
     return Encoder(content, max_tokens=MAX_TOKENS, overlap=OVERLAP)
 
 
-def read_requests(requests: Sequence[Request], base: Path) -> Said:
-    """Read sentences, each short enough for one window."""
+def read_requests(requests: Sequence[Request], base: Path, *, kept: Path | None = None) -> Said:
+    """Read sentences, each short enough for one window.
+
+    Args:
+        requests: What to read.
+        base: The sentence encoder's folder.
+        kept: An .npz file with what was read before; where it holds other sentences they are read, and it is written.
+    """
+    texts = np.array([one.text for one in requests])
+    kinds = tuple(one.kind for one in requests)
+    if kept is not None and kept.is_file():
+        with np.load(kept) as stored:
+            if np.array_equal(stored["texts"], texts):
+                return Said(kinds, stored["vectors"], stored["log_odds"])
+    said = _read(requests, base)
+    if kept is not None:
+        np.savez(kept, texts=texts, vectors=said.vectors, log_odds=said.log_odds)
+    return said
+
+
+def _read(requests: Sequence[Request], base: Path) -> Said:
     model, encoder = SentenceEncoder(base).eval(), encoder_of(base)
     safety = open_model(TEXT_SAFETY, RunnerOptions(), open_runner)
     prompts = [normalize(one.text, words=safety.words()) for one in requests]
     vectors = []
     for prompt in prompts:
         inputs = encoder.encode([prompt.text]).inputs
-        ids, mask = (torch.from_numpy(inputs[name]) for name in ("input_ids", "attention_mask"))
+        ids, mask = (torch.tensor(inputs[name]) for name in ("input_ids", "attention_mask"))
         with torch.no_grad():
             vectors.append(model(ids, mask)[0].numpy())
     scored = [one for at in range(0, len(prompts), _TOGETHER) for one in safety.score(prompts[at : at + _TOGETHER])]  # fmt: skip

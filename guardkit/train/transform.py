@@ -32,6 +32,7 @@ from guardkit.steps import FACE_DETECTOR
 from guardkit.train.edit_features import Edits, Find, See, joined, measure_edits
 from guardkit.train.edit_prompts import CATEGORIES, load_requests
 from guardkit.train.edit_scenes import Pool, load_pools
+from guardkit.train.edits import ADDED, KINDS, MORE
 from guardkit.train.sentences import read_requests
 from guardkit.train.transform_head import (
     Floats,
@@ -50,23 +51,28 @@ _SIDE = 224
 
 
 class Draw(Struct, frozen=True):
-    """How many edits of a split are made."""
+    """How many edits a shard of a split holds, and of which kinds."""
 
     scenes: int
-    """Of a shard."""
     each: int
     """Kinds that training sees, tried on each scene."""
-    seeds: tuple[int, ...]
-    """One a shard."""
+    seed: int
+    kinds: tuple[str, ...]
     has_held_out: bool = False
 
 
+_FIRST = tuple(name for name in KINDS if name not in ADDED)
 DRAWS = {
-    "train": Draw(110, 11, seeds=(1, 2)),
-    "valid": Draw(50, 9, seeds=(3,)),
-    "test": Draw(20, 4, seeds=(11, 12, 13, 14), has_held_out=True),
+    "train": (
+        Draw(110, 11, 1, _FIRST),
+        Draw(110, 11, 2, _FIRST),
+        Draw(45, 10, 7, MORE),
+        *(Draw(24, 12, seed, tuple(KINDS)) for seed in range(21, 27)),
+    ),
+    "valid": (Draw(50, 9, 3, _FIRST),),
+    "test": tuple(Draw(20, 4, seed, _FIRST, has_held_out=True) for seed in (11, 12, 13, 14)),
 }
-"""Split -> its edits."""
+"""Split -> its shards."""
 
 
 def train_transform(
@@ -88,7 +94,9 @@ def train_transform(
     edits = {split: edits_of(split, pictures, work) for split in ("train", "valid")}
     file = own / "written" / "edits" / "train.tsv"
     said = {
-        split: read_requests(load_requests(file, each=3, seed=1, split=split), base)
+        split: read_requests(
+            load_requests(file, each=3, seed=1, split=split), base, kept=work / f"said-{split}.npz"
+        )
         for split in ("train", "valid")
     }
     torch.manual_seed(settings.seed)
@@ -113,17 +121,16 @@ def _calibration(logits: Floats, pairs: Pairs) -> dict[str, dict[str, float]]:
 
 def edits_of(split: str, pictures: Sequence[Path], work: Path) -> Edits:
     """The measured edits of a split; those of earlier calls are read, not made again."""
-    draw = DRAWS[split]
     shards: list[Edits] = []
     pools: dict[str, Pool] = {}
-    for seed in draw.seeds:
-        file = work / f"{split}-{seed}.npz"
+    for draw in DRAWS[split]:
+        file = work / f"{split}-{draw.seed}.npz"
         shard = Edits.load(file)
         if shard is None:
             find, see = eyes()
             pools = pools or load_pools(pictures, find)
             shard = measure_edits(
-                pools[split], find, see, scenes=draw.scenes, each=draw.each, held_out=draw.has_held_out, seed=seed,
+                pools[split], find, see, scenes=draw.scenes, each=draw.each, held_out=draw.has_held_out, seed=draw.seed, kinds=draw.kinds,
             )  # fmt: skip
             shard.save(file)
         shards.append(shard)

@@ -40,11 +40,11 @@ _GENTLE = 0.1  # of the usual weights, so that training begins near the table
 class Settings(Struct, frozen=True):
     """What a training takes."""
 
-    epochs: int = 24
-    each: int = 12
+    epochs: int = 14
+    each: int = 8
     """Requests that an edit is put beside."""
-    batch: int = 256
-    rate: float = 2e-3
+    batch: int = 512
+    rate: float = 3e-3
     decay: float = 2e-2
     wide: int = 64
     dropout: float = 0.25
@@ -52,7 +52,7 @@ class Settings(Struct, frozen=True):
     """Of the sentence vector: a few hundred sentences are few beside its 384 numbers."""
     noise: float = 0.05
     """Standard deviation added to every number."""
-    members: int = 4
+    members: int = 3
     """Heads that are averaged."""
     without_request: float = 0.12
     """Share of the pairs without a request."""

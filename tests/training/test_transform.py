@@ -6,11 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from msgspec.structs import replace
 
 from guardkit.errors import InputError
+from guardkit.export.image_parity import drawn_crops
+from guardkit.export.transform_graph import SEEN_NAMES, seeing_graph
 from guardkit.image.decode import Pixels, decode
 from guardkit.image.signals import SIGNALS
 from guardkit.train.edit_features import Edits, joined
@@ -149,6 +152,29 @@ def test_a_picture_stays_in_its_split() -> None:
     splits = Counter(split_of(f"face-{number:04}.png") for number in range(2000))
     assert splits["train"] == pytest.approx(1100, abs=100)
     assert splits["test"] == pytest.approx(600, abs=100)
+
+
+# --- what the encoder sees ------------------------------------------------------------------------
+
+
+def test_the_encoder_gives_the_scores_of_image_safety_and_no_distance_to_itself() -> None:
+    model = ROOT / "exported_models" / "image-safety" / "1" / "model.onnx"
+    crops = drawn_crops(4, 224).reshape(2, 2, 224, 224, 3).copy()
+    crops[1, 1] = crops[1, 0]
+    graph = seeing_graph(model).SerializeToString()
+    one, other = (
+        onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        for content in (graph, model.read_bytes())
+    )
+    cells = np.full((2, 49), 0.5, np.float32)
+    seen, _ = one.run(None, {"crops": crops, "cells": cells})
+    logits = other.run(None, {"crops": crops.reshape(4, 224, 224, 3)})[0].reshape(2, 4)
+    column = SEEN_NAMES.index
+    assert seen[:, :4] == pytest.approx(logits * 0.2, abs=1e-4)
+    assert seen[1, 4:] == pytest.approx(np.zeros(7), abs=1e-4)  # nothing changed
+    assert seen[0, column("distance")] > 0.001
+    on, off = seen[0, column("distance on faces")], seen[0, column("distance off faces")]
+    assert on == pytest.approx(off, rel=1e-3)  # every cell is half a face
 
 
 # --- the head -------------------------------------------------------------------------------------
