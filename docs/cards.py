@@ -100,7 +100,7 @@ harmful, too far.
 
 
 def _every_table(found: dict[str, Any]) -> str:
-    return "\n".join(_table(title, rows) for title, rows in found.items() if title != "models")
+    return "\n".join(table(title, rows) for title, rows in found.items() if title != "models")
 
 
 def writer_card(writer: Manifest) -> str:
@@ -235,10 +235,11 @@ The 100 faces are those of scikit-image's LFW subset: frontal, grey, mostly of a
 
 
 def _tables(found: dict[str, Any], titles: tuple[str, ...]) -> str:
-    return "\n".join(_table(title, found[title]) for title in titles)
+    return "\n".join(table(title, found[title]) for title in titles)
 
 
-def _table(title: str, rows: list[dict[str, str]]) -> str:
+def table(title: str, rows: list[dict[str, str]]) -> str:
+    """Rows as a table of Markdown, under a title."""
     columns = [name for name in rows[0] if name != "what"]
     lines = [f"| {title} | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
     lines += [

@@ -28,6 +28,7 @@ from docs.cards import (
     tagger_card,
     writer_card,
 )
+from docs.transform_card import transform_card, transform_figures
 from guardkit import errors
 from guardkit.artifacts import load_artifact
 from guardkit.bench.report import HEADLINE_BUCKET, BenchReport, from_json, number, render
@@ -112,12 +113,13 @@ def _configs() -> dict[str, str]:
 def _cards() -> dict[str, str]:
     """The cards that are made of a benchmark's figures."""
     artifact = load_artifact(_ROOT / "exported_models/pii-tagger")
-    first, second, faces, reader, writer = (
+    first, second, faces, edits, reader, writer = (
         load_artifact(_ROOT / "exported_models" / name).manifest
         for name in (
             "image-safety",
             "image-safety-second",
             "face-detector",
+            "image-transform",
             "prompt-rewriter",
             "prompt-rewriter-decoder",
         )
@@ -129,6 +131,7 @@ def _cards() -> dict[str, str]:
         "exported_models/image-safety/CARD.md": image_card(first, second),
         "exported_models/image-safety-second/CARD.md": second_image_card(second),
         "exported_models/face-detector/CARD.md": face_card(faces),
+        "exported_models/image-transform/CARD.md": transform_card(edits),
     }
 
 
@@ -232,6 +235,12 @@ def _results() -> str:
             lambda found: found,
         ),
         (
+            "Edits of images",
+            "python -m bench.transform --pictures <bench.generated_faces> <wallpapers> --base minilm-l6 --work <guardkit train image-transform>",
+            "transform",
+            lambda found: found,
+        ),
+        (
             "Disguises",
             "python bench/robustness.py --policy chat --texts <what bench.validation --flagged-by chat wrote>",
             "robustness",
@@ -259,6 +268,7 @@ def _readme() -> str:
     readme = _filled(readme, "repairs", _repairs(rewriting))
     readme = _filled(readme, "rewriting", _rewriting_figures(rewriting))
     readme = _filled(readme, "generator", _generator_figures())
+    readme = _filled(readme, "transform", transform_figures())
     return _filled(readme, "quality", _quality_figures(quality))
 
 

@@ -95,6 +95,17 @@ class FaceOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Pixels of the picture a cell of its maps, along a side."""
 
 
+class EditOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """How an edit reaches the graph: a picture before and after it, what differs between both, and the request."""
+
+    side: Annotated[int, Meta(ge=16, le=1024)]
+    """Of the two crops, uint8 RGB [edits, 2, side, side, 3]: each picture squeezed to a square."""
+    signals: tuple[str, ...]
+    """What is measured of both, in the order of the graph's `signals`."""
+    said: tuple[str, ...]
+    """Categories of text-safety, whose log-odds for the request the graph's `log_odds` holds in this order."""
+
+
 class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """How text reaches the graph."""
 
@@ -125,7 +136,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     version: str
     task: str
-    """`text-scores`, `text-tags`, `image-scores`, `faces`, or `text-clears`: a fast tier, which reads another
+    """`text-scores`, `text-tags`, `image-scores`, `faces`, `edit-scores`, or `text-clears`: a fast tier, which reads another
     model's tokens."""
     precision: str
     """`fp32`, `fp16` or `int8`."""
@@ -143,6 +154,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """None: it takes no crops of images."""
     faces: FaceOptions | None = None
     """None: it detects no faces."""
+    edits: EditOptions | None = None
+    """None: it does not compare a picture with what it was made of."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes it was trained and measured on; () when nobody said: it then takes any."""
     model: str = "1/model.onnx"
@@ -156,7 +169,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def sees_images(self) -> bool:
         """Whether it looks at images rather than at text."""
-        return self.image is not None or self.faces is not None
+        return any(one is not None for one in (self.image, self.faces, self.edits))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -255,6 +268,8 @@ class RunnerOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Of a tagger: which of its kinds count, for example `[PERSON, ADDRESS, PLACE]`; None: people and addresses."""
     mode: Literal["fast", "precise"] = "fast"
     """Of an image model: `precise` has its second model vote, for about twice the time."""
+    reads_request: bool = True
+    """Of `image-transform`: whether its scores may depend on the request; false: on both pictures alone."""
     cascade: bool = True
     """Whether a fast tier fitted to this model, where there is one, may clear texts before it."""
 
@@ -310,6 +325,7 @@ _WHEELS = {
     "image-safety": "guardkit-image-models",
     "image-safety-second": "guardkit-image-models",
     "face-detector": "guardkit-image-models",
+    "image-transform": "guardkit-image-models",
 }
 """Artifact -> the wheel it comes with, where that is not guardkit itself."""
 

@@ -9,7 +9,7 @@ check_prompt(text)
   4 editors           str -> str             those the fired rules name, in the policy's order
   5 1 to 3 once more                         still not allowed -> the policy's `after_edit`
 
-check_output(image=...)  the path of an image is in `guard_images.py`
+check_output(image=...), check_edit(before=..., after=...)  the path of an image is in `guard_images.py`
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from guardkit.runtime.base import OpenRunner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Clock, Watchdog
 from guardkit.runtime.deadline import DeadlineRunner
 from guardkit.steps import REWRITE
-from guardkit.taxonomy import Stage, is_harm
+from guardkit.taxonomy import IMAGE_STAGES, Stage, is_harm
 from guardkit.text.anonymize import Mode, anonymize, vault_of
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import Editor
@@ -133,8 +133,12 @@ class Guard:
         self._scorers = opened
         cascade = open_cascade(policy, opened)
         runners = runners_of(opened, cascade)
-        self._images = _open_images(policy, image_scorers, open_runner)
-        looking = self._images.runners if self._images else ()
+        self._images = {
+            stage: _open_images(policy, stage, image_scorers, open_runner)
+            for stage in policy.stages
+            if stage in IMAGE_STAGES
+        }
+        looking = tuple(runner for checks in self._images.values() for runner in checks.runners)
         self._models = {tier: tuple(one.info.id for one in used) for tier, used in runners.items()}
         all_used = (*runners.values(), looking)
         self._info = tuple(dict.fromkeys(one.info for used in all_used for one in used))
@@ -172,7 +176,7 @@ class Guard:
         """A guard from a shipped policy.
 
         Shipped: `text-to-image`, `text-to-image-balanced`, `chat`, `kids`, `research`, `multilingual`, and for
-        pictures `generated-images` and `hidden-faces`.
+        pictures `generated-images`, `hidden-faces` and `image-edits`.
         """
         return cls(load_preset(name))
 
@@ -242,11 +246,42 @@ class Guard:
             told = " and ".join(names)
             raise InputError(f"{told}: {each} are given. Expected one; call once for each.")
         if video is not None:
-            checks = self._image_checks()
+            checks = self._image_checks(Stage.OUTPUT_IMAGE)
             return checks.check_video(video, prompt, _valid(context), self._clock())
         if image is None:
             return self._check(Stage.OUTPUT_TEXT, _typed(text), context)
-        return self._image_checks().check(image, prompt, _valid(context), self._clock())
+        checks = self._image_checks(Stage.OUTPUT_IMAGE)
+        return checks.check(image, prompt, _valid(context), self._clock())
+
+    def check_edit(
+        self,
+        *,
+        before: ImageInput,
+        after: ImageInput,
+        prompt: str | None = None,
+        context: Context | None = None,
+    ) -> Decision:
+        """Check what an edit did to an image, before anybody sees the result.
+
+        Both images are compared: a change that nobody asked for counts (`bias`: "make them beautiful" that lightens skin), and so does
+        one that was asked for to harm; an image that comes out as it went in does not. A broken image is not measured:
+        `on_failure` answers.
+
+        Args:
+            before: The image that was edited: a path, the bytes of a file, a PIL image, or a uint8 array [H, W, 3].
+            after: What came of it, of any size; crops and mirror images are found.
+            prompt: What was asked for; None: nobody said, and the verdict is of both images alone.
+            context: The situation, as in `check_prompt`.
+
+        Raises:
+            InputError: One is no image at all, `prompt` is no str, or the policy has no stage `edit`.
+        """
+        if prompt is not None and not isinstance(prompt, str):
+            raise InputError(f"prompt is {type(prompt).__name__}. Expected str, or None.")
+        if before is None:
+            raise InputError("before is NoneType. Expected an image; without one: check_output.")
+        checks = self._image_checks(Stage.EDIT)
+        return checks.check(after, prompt, _valid(context), self._clock(), before=before)
 
     def score_prompts(self, texts: Sequence[str]) -> list[Scores]:
         """Score prompts with the scorers of the prompt stage, without deciding anything.
@@ -273,7 +308,8 @@ class Guard:
         """
         if isinstance(images, str | bytes) or not isinstance(images, Iterable):
             raise InputError(f"images is {type(images).__name__}. Expected a list of images.")
-        return [self._image_checks().score(image, self._clock()) for image in images]
+        checks = self._image_checks(Stage.OUTPUT_IMAGE)
+        return [checks.score(image, self._clock()) for image in images]
 
     def anonymize(
         self,
@@ -537,6 +573,20 @@ class Guard:
         )
         return await _in_thread(work)
 
+    async def acheck_edit(
+        self,
+        *,
+        before: ImageInput,
+        after: ImageInput,
+        prompt: str | None = None,
+        context: Context | None = None,
+    ) -> Decision:
+        """`check_edit` without blocking the event loop."""
+        work = functools.partial(
+            self.check_edit, before=before, after=after, prompt=prompt, context=context
+        )
+        return await _in_thread(work)
+
     async def ascore_images(self, images: Sequence[ImageInput]) -> list[Scores]:
         """`score_images` without blocking the event loop."""
         return await _in_thread(functools.partial(self.score_images, images))
@@ -749,10 +799,9 @@ class Guard:
 
     # --- either ----------------------------------------------------------------------------------
 
-    def _image_checks(self) -> ImageChecks:
-        self._stage_policy(Stage.OUTPUT_IMAGE)
-        assert self._images is not None  # noqa: S101  opened: the policy has the stage
-        return self._images
+    def _image_checks(self, stage: Stage) -> ImageChecks:
+        self._stage_policy(stage)
+        return self._images[stage]
 
     def _clock(self) -> Clock:
         return Clock(self._threads, self._watchdog)
@@ -807,14 +856,12 @@ def _known(
 
 
 def _open_images(
-    policy: Policy, image_scorers: Sequence[ImageScorer], open_runner: OpenRunner
-) -> ImageChecks | None:
-    """What checks images; None when the policy has no stage of them, and Pillow need not be there."""
-    if policy.output_image is None:
-        return None
+    policy: Policy, stage: Stage, image_scorers: Sequence[ImageScorer], open_runner: OpenRunner
+) -> ImageChecks:
+    """What checks images at a stage; where a policy has none, Pillow need not be there."""
     from guardkit.guard_images import ImageChecks  # Pillow: an optional package
 
-    return ImageChecks(policy, image_scorers, open_runner)
+    return ImageChecks(policy, image_scorers, open_runner, stage)
 
 
 def _in_language(context: Context, language: str | None) -> Context:

@@ -9,6 +9,9 @@ check_output(image=...)
   4 editors           Picture -> Picture     of every pixel; those the fired rules name, in the policy's order
   5 1 to 3 once more                         still not allowed -> the policy's `after_edit`
 
+check_edit(before=..., prompt=..., after=...)  the same on `after`, under the stage `edit`; `before` is decoded beside it, for
+scorers that compare both
+
 check_output(video=...)  1 to 3 on frames of it, and the score that enough of them reach
 """
 
@@ -17,29 +20,43 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from guardkit.artifacts import RunnerOptions
+from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.decision import Decision
 from guardkit.errors import InputError
-from guardkit.image.decode import ImageInput
+from guardkit.image.decode import ImageInput, Picture
 from guardkit.image.editors import EditedImage, ImageEditors
 from guardkit.image.faces import FaceDetector
 from guardkit.image.measure import ImageMeasurer, MeasuredImage
 from guardkit.image.named import NamedFaces
-from guardkit.image.opening import open_face_detector, open_image_scorers
+from guardkit.image.opening import (
+    open_face_detector,
+    open_image_scorers,
+    open_transform_scorer,
+)
 from guardkit.image.reading import RapidReader, TextInImages
 from guardkit.image.score import ImageScorer
+from guardkit.image.transform import Request, TransformScorer, log_odds_of, options_of
 from guardkit.policy.decide import decide, usable
-from guardkit.policy.rules import Policy, StagePolicy
+from guardkit.policy.rules import Policy
 from guardkit.runtime.base import OpenRunner, Runner
 from guardkit.runtime.clock import Clock, check_time
-from guardkit.steps import FACE_DETECTOR, IMAGE_TEXT, PUBLIC_FIGURES, TEXT_SAFETY, needs_faces
+from guardkit.steps import (
+    FACE_DETECTOR,
+    IMAGE_TEXT,
+    IMAGE_TRANSFORM,
+    PUBLIC_FIGURES,
+    TEXT_SAFETY,
+    needs_faces,
+)
 from guardkit.taxonomy import Stage, is_harm
 from guardkit.text.editors import EditorRun, after_edit, editors_to_run
+from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
 from guardkit.text.opening import open_model
 from guardkit.text.public_figures import PublicFigures
@@ -52,20 +69,27 @@ _log = logging.getLogger(__name__)
 
 
 class ImageChecks:
-    """The image stage of a policy with its models opened; immutable, safe to share between threads."""
+    """One stage of images of a policy with its models opened; immutable, safe to share between threads."""
 
     def __init__(
-        self, policy: Policy, scorers: Sequence[ImageScorer], open_runner: OpenRunner
+        self,
+        policy: Policy,
+        scorers: Sequence[ImageScorer],
+        open_runner: OpenRunner,
+        stage: Stage = Stage.OUTPUT_IMAGE,
     ) -> None:
         """Open every model the stage names; arguments and errors as in `Guard`."""
-        assert policy.output_image is not None  # noqa: S101  it is why there are checks
-        self._policy, self._stage_policy = policy, policy.output_image
+        stage_policy = policy.stage(stage)
+        assert stage_policy is not None  # noqa: S101  it is why there are checks
+        self._policy, self._stage, self._stage_policy = policy, stage, stage_policy
         self._policy_id = policy.id
-        detector = _open_detector(policy, self._stage_policy, open_runner)
+        detector = _open_detector(policy, stage, open_runner)
         given = {**_scorers_of_faces(detector), **{scorer.name: scorer for scorer in scorers}}
         if IMAGE_TEXT in self._stage_policy.scorers and IMAGE_TEXT not in given:
             given[IMAGE_TEXT] = _open_reader(policy, open_runner)
-        opened = open_image_scorers(policy, given, open_runner)
+        if IMAGE_TRANSFORM in stage_policy.scorers and IMAGE_TRANSFORM not in given:
+            given[IMAGE_TRANSFORM] = _open_transform(policy, detector, open_runner)
+        opened = open_image_scorers(policy, stage_policy.scorers, given, open_runner)
         self._measurer = ImageMeasurer(policy, opened)
         self._editors = ImageEditors(
             tuple(opened.values()), detector, shortest=self._measurer.shortest
@@ -75,14 +99,20 @@ class ImageChecks:
         self.runners: tuple[Runner, ...] = tuple(dict.fromkeys((*self._of_scorers, *of_editors)))
 
     def check(
-        self, image: ImageInput, prompt: str | None, context: Context, clock: Clock
+        self,
+        image: ImageInput,
+        prompt: str | None,
+        context: Context,
+        clock: Clock,
+        *,
+        before: ImageInput | None = None,
     ) -> Decision:
         """Steps 1 to 5; ends the clock.
 
         Raises:
             InputError: The caller handed in no image at all.
         """
-        check = _Check(image, prompt, context, clock)
+        check = _Check(image, prompt, context, clock, before)
         try:
             decision = self._decide_and_edit(check)
         finally:
@@ -156,7 +186,11 @@ class ImageChecks:
     def _decide(self, check: _Check) -> Decision:
         """Steps 1 to 3."""
         measured = self._measurer.measure(
-            self._stage_policy, check.image, check.clock, prompt=check.prompt
+            self._stage_policy,
+            check.image,
+            check.clock,
+            prompt=check.prompt,
+            before=check.before,
         )
         decision = self._decided(measured, check.context)
         fired = {one.category for one in decision.fired}
@@ -167,7 +201,7 @@ class ImageChecks:
     def _decided(self, measured: MeasuredImage, context: Context) -> Decision:
         return decide(
             self._policy,
-            Stage.OUTPUT_IMAGE,
+            self._stage,
             measured.scores,
             context=context,
             failed=measured.failed,
@@ -218,7 +252,7 @@ class ImageChecks:
     ) -> EditedImage | None:
         """Run the editors; None: it is an animation, whose other frames nobody looked at."""
         ask = functools.partial(self._measurer.ask, clock=check.clock)
-        edited = EditedImage(self._measurer.whole(check.image, check.prompt, check.clock))
+        edited = EditedImage(self._whole(check))
         if len(edited.picture.frames) > 1:
             return None
         for run in runs:
@@ -228,6 +262,13 @@ class ImageChecks:
             edited = check.clock.timed(run.name, editor)
         return edited
 
+    def _whole(self, check: _Check) -> Picture:
+        """Every pixel, and those of what it was made of."""
+        picture = self._measurer.whole(check.image, check.prompt, check.clock)
+        if check.before is None:
+            return picture
+        return replace(picture, before=self._measurer.whole(check.before, None, check.clock))
+
 
 class _Check(Struct, frozen=True):
     """One image on its way through the stage."""
@@ -236,13 +277,14 @@ class _Check(Struct, frozen=True):
     prompt: str | None
     context: Context
     clock: Clock
+    before: ImageInput | None = None
+    """What an edit made it of; None: it was not edited."""
 
 
-def _open_detector(
-    policy: Policy, stage_policy: StagePolicy, open_runner: OpenRunner
-) -> FaceDetector | None:
+def _open_detector(policy: Policy, stage: Stage, open_runner: OpenRunner) -> FaceDetector | None:
     """The detector of faces; None: no step of the stage uses it."""
-    if not needs_faces(stage_policy.scorers, policy.editors_of(Stage.OUTPUT_IMAGE)):
+    stage_policy = policy.stages[stage]
+    if not needs_faces(stage_policy.scorers, policy.editors_of(stage)):
         return None
     options = policy.models.get(FACE_DETECTOR, RunnerOptions())
     return open_face_detector(FACE_DETECTOR, options, open_runner)
@@ -267,6 +309,30 @@ def _open_reader(policy: Policy, open_runner: OpenRunner) -> TextInImages:
         return [_worst_harm(one.scores) for one in scored]
 
     return TextInImages(RapidReader(), score, (scorer.runner,))
+
+
+def _open_transform(
+    policy: Policy, detector: FaceDetector | None, open_runner: OpenRunner
+) -> TransformScorer:
+    """The scorer of edits, with the model that reads what was asked for."""
+    assert detector is not None  # noqa: S101  `needs_faces` says so
+    artifact_options = policy.models.get(IMAGE_TRANSFORM, RunnerOptions())
+    path = Path(artifact_options.path) if artifact_options.path else None
+    artifact = find_artifact(IMAGE_TRANSFORM, path=path)
+    said, encoder = options_of(artifact).said, Encoder.of(artifact)
+    safety = open_model(TEXT_SAFETY, policy.models.get(TEXT_SAFETY, RunnerOptions()), open_runner)
+    words, longest = safety.words(), policy.limits.max_characters
+
+    def read(text: str) -> Request:
+        if len(text) > longest:
+            raise InputError(f"the request has {len(text)} characters. Expected at most {longest}.")
+        normal = normalize(text, words=words)
+        (scored,) = safety.score([normal])
+        windows = encoder.encode([normal.text]).inputs
+        odds = log_odds_of(scored.scores, said)
+        return Request(windows["input_ids"], windows["attention_mask"], odds)
+
+    return open_transform_scorer(IMAGE_TRANSFORM, artifact_options, detector, read, open_runner)
 
 
 def _worst_harm(scores: Scores) -> float:

@@ -18,6 +18,7 @@ GROUND = "ground"
 FACE_DETECTOR = "face-detector"
 IMAGE_TEXT = "image-text"
 TEXT_SAFETY = "text-safety"
+IMAGE_TRANSFORM = "image-transform"
 
 SCORERS: dict[str, str] = {
     PUBLIC_FIGURES: "scores 1 for public-figure when the text holds the name of a person known the world over; under output-image, as much as "
@@ -59,7 +60,7 @@ IMAGE_EDITORS: dict[str, ImageEditor] = {
     ),
     "fill-faces": ImageEditor("fills every face with one colour", "fill", is_of_faces=True),
 }
-"""Those of the stage output-image."""
+"""Those of the stages output-image and edit."""
 
 
 def needs_faces(scorers: Collection[str], editors: Collection[str]) -> bool:
@@ -69,4 +70,4 @@ def needs_faces(scorers: Collection[str], editors: Collection[str]) -> bool:
     (True, False)
     """
     hides = any(of.is_of_faces for name, of in IMAGE_EDITORS.items() if name in editors)
-    return hides or not {FACE_DETECTOR, PUBLIC_FIGURES}.isdisjoint(scorers)
+    return hides or not {FACE_DETECTOR, PUBLIC_FIGURES, IMAGE_TRANSFORM}.isdisjoint(scorers)

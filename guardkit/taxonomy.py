@@ -16,7 +16,7 @@ class Stage(StrEnum):
     TURN = "turn"
 
 
-IMAGE_STAGES = frozenset({Stage.OUTPUT_IMAGE})
+IMAGE_STAGES = frozenset({Stage.OUTPUT_IMAGE, Stage.EDIT})
 """Stages whose scorers look at images; those of the others read text."""
 
 
@@ -43,7 +43,8 @@ class Category(StrEnum):
     TEXT = "text"
 
 
-_TEXT = frozenset({Stage.PROMPT, Stage.OUTPUT_TEXT, Stage.EDIT, Stage.TURN})
+_TEXT = frozenset({Stage.PROMPT, Stage.OUTPUT_TEXT, Stage.TURN})
+_TEXT_AND_EDIT = _TEXT | {Stage.EDIT}
 _IMAGE = frozenset({Stage.OUTPUT_IMAGE, Stage.EDIT})
 _BOTH = _TEXT | _IMAGE
 
@@ -71,15 +72,15 @@ TAXONOMY: dict[str, CategoryRow] = {
         CategoryRow(Category.INSULT, "demeans or mocks a person or a group", _TEXT, ("text-safety",), openai="harassment", perspective="INSULT"),
         CategoryRow(Category.PROFANITY, "swear words and obscene language, whoever they are aimed at", _TEXT, ("text-safety",), perspective="PROFANITY"),
         CategoryRow(Category.THREAT, "announces or wishes injury, death or damage to somebody", _TEXT, ("text-safety",), openai="harassment/threatening", perspective="THREAT", azure="Violence"),
-        CategoryRow(Category.HARASSMENT, "attacks or intimidates one person", _TEXT, ("text-safety",), openai="harassment"),
+        CategoryRow(Category.HARASSMENT, "attacks or intimidates one person", _TEXT_AND_EDIT, ("text-safety", "image-transform"), openai="harassment"),
         CategoryRow(Category.HATE, "attacks or degrades people for a protected characteristic", _TEXT, ("text-safety",), openai="hate", perspective="IDENTITY_ATTACK", azure="Hate"),
-        CategoryRow(Category.SEXUAL, "describes or asks for sexual acts or nudity", _BOTH, ("text-safety", "image-safety"), openai="sexual", perspective="SEXUALLY_EXPLICIT", azure="Sexual"),
-        CategoryRow(Category.VIOLENCE, "depicts, glorifies or asks for physical injury or killing", _BOTH, ("text-safety", "image-safety"), openai="violence", azure="Violence"),
+        CategoryRow(Category.SEXUAL, "describes or asks for sexual acts or nudity", _BOTH, ("text-safety", "image-safety", "image-transform"), openai="sexual", perspective="SEXUALLY_EXPLICIT", azure="Sexual"),
+        CategoryRow(Category.VIOLENCE, "depicts, glorifies or asks for physical injury or killing", _BOTH, ("text-safety", "image-safety", "image-transform"), openai="violence", azure="Violence"),
         CategoryRow(Category.SELF_HARM, "expresses, encourages or instructs suicide, self-injury or disordered eating", _TEXT, ("text-safety",), openai="self-harm", azure="SelfHarm"),
         CategoryRow(Category.ILLICIT, "asks for or gives help with crime, weapons, drugs, fraud or intrusion", _TEXT, ("text-safety",), openai="illicit"),
         CategoryRow(Category.SHOCKING, "meant to disgust: bodily fluids, mutilation, obscene gestures", _TEXT, ("text-safety",)),
         CategoryRow(Category.JAILBREAK, "tries to override the instructions of the model it is sent to", _TEXT, ("text-safety",)),
-        CategoryRow(Category.BIAS, "ties a group of people to animals, objects, crime or a demeaning trait", _BOTH, ("text-safety", "image-safety")),
+        CategoryRow(Category.BIAS, "ties a group of people to animals, objects, crime or a demeaning trait, or changes skin, race or presence of people unasked", _BOTH, ("text-safety", "image-transform")),
         CategoryRow(Category.PRIVACY, "holds personal data of a private person, or shows a face", _BOTH, ("pii-tagger", "face-detector"), is_harm=False),
         CategoryRow(Category.PUBLIC_FIGURE, "names or shows a recognisable public person", _BOTH, ("pii-tagger", "image-safety"), is_harm=False),
         CategoryRow(Category.GORE, "shows severe injury, blood or dead bodies", _IMAGE, ("image-safety",), openai="violence/graphic"),

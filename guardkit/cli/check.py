@@ -1,4 +1,4 @@
-"""`guardkit check` and `guardkit score`: texts, images or videos in, decisions or scores out."""
+"""`guardkit check` and `guardkit score`: texts, images, edits or videos in, decisions or scores out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from guardkit.taxonomy import Stage
 from guardkit.types import Action, Region, Scores
 
 _SHOWN_SCORES = 4
-_PRESET, _IMAGE_PRESET = "text-to-image", "generated-images"
+_PRESET, _IMAGE_PRESET, _EDIT_PRESET = "text-to-image", "generated-images", "image-edits"
 
 
 def add(verbs: Verbs) -> None:
@@ -23,7 +23,7 @@ def add(verbs: Verbs) -> None:
     check = add_verb(
         verbs,
         "check",
-        text="check texts, images or videos against a policy and say what to do with them",
+        text="check texts, images, edits of images or videos against a policy and say what to do with them",
         example='guardkit check --policy chat "you are an idiot"',
     )
     _add_inputs(check)
@@ -38,11 +38,14 @@ def add(verbs: Verbs) -> None:
     check.add_argument(
         "--video", nargs="+", default=[], metavar="FILE", help="likewise, videos (extra `video`)"
     )
+    check.add_argument("--before", metavar="FILE", help="check an edit: the image as it was")
+    check.add_argument("--after", metavar="FILE", help="and what came of it")
     check.add_argument(
-        "--prompt", help="what the images or videos were made of, for scorers that read it"
+        "--prompt",
+        help="what the images or videos were made of, for scorers that read it; of an edit, what was asked for",
     )
     check.add_argument(
-        "--out", type=Path, metavar="FILE", help="write the image here, if it was edited"
+        "--out", type=Path, metavar="FILE", help="write the image here, if the policy edited it"
     )
     check.add_argument("--stage", choices=("prompt", "output-text"), default="prompt")
     check.add_argument(
@@ -74,9 +77,10 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Check texts, images or videos; 1 when one is at least as strict as --fail-on."""
-    is_seen = bool(args.image or args.video)
-    policy = args.policy or (_IMAGE_PRESET if is_seen else _PRESET)
+    """Check texts, images, edits or videos; 1 when one is at least as strict as --fail-on."""
+    is_seen = bool(args.image or args.video or args.after)
+    seen = _EDIT_PRESET if args.after else _IMAGE_PRESET
+    policy = args.policy or (seen if is_seen else _PRESET)
     _check_images(args)
     guard = Guard.from_file(policy_file(policy))
     failing = Action(args.fail_on)
@@ -98,10 +102,16 @@ def _check_images(args: argparse.Namespace) -> None:
     """Refuse what goes with images or videos alone, or with one of them."""
     if args.image and args.video:
         raise InputError("--image and --video: both are given. Name one; check the others apart.")
-    if args.prompt is not None and not (args.image or args.video):
-        raise InputError("--prompt: goes with --image or --video. Name one, or leave it out.")
-    if args.out is not None and not args.image:
-        raise InputError("--out: goes with --image. Name one, or leave it out.")
+    if (args.before is None) is not (args.after is None):
+        raise InputError("--before and --after: go together. Name both images of the edit.")
+    if args.after is not None and (args.image or args.video):
+        raise InputError("--after: goes without --image and --video. Check those apart.")
+    if args.prompt is not None and not (args.image or args.video or args.after):
+        raise InputError(
+            "--prompt: goes with --image, --video or --after. Name one, or leave it out."
+        )
+    if args.out is not None and not (args.image or args.after):
+        raise InputError("--out: goes with --image or --after. Name one, or leave it out.")
     if args.out is None:
         return
     if len(args.image) > 1:
@@ -123,7 +133,10 @@ def _written(decision: Decision, out: Path | None) -> str | None:
 
 def _checked(guard: Guard, args: argparse.Namespace) -> Iterator[tuple[str, Decision]]:
     """What was asked about, a text or the name of a file, and the answer."""
-    if args.image:
+    if args.after:
+        decision = guard.check_edit(before=args.before, prompt=args.prompt, after=args.after)
+        yield args.after, decision
+    elif args.image:
         for file in args.image:
             yield file, guard.check_output(image=file, prompt=args.prompt)
     elif args.video:

@@ -99,6 +99,17 @@ def _add_image_safety(kinds: Verbs) -> None:
     faces.add_argument("--out", type=Path, default=Path("exported_models"))
     faces.add_argument("--version", default="0.1.0")
     faces.set_defaults(run=run_face_detector)
+    edits = add_verb(
+        kinds,
+        "image-transform",
+        text="make image-transform of what guardkit train image-transform left",
+        example="guardkit export image-transform --work runs/transform --base minilm-l3",
+    )
+    edits.add_argument("--work", required=True, type=Path, help="what training left")
+    edits.add_argument("--base", required=True, type=Path, help="the sentence encoder it took")
+    edits.add_argument("--out", type=Path, default=Path("exported_models"))
+    edits.add_argument("--version", default="0.1.0")
+    edits.set_defaults(run=run_image_transform)
 
 
 def _add_conversions(kinds: Verbs) -> None:
@@ -168,6 +179,16 @@ def run_face_detector(args: argparse.Namespace) -> int:
     from guardkit.export.face_detector import export_face_detector  # onnx: an optional package
 
     print(f"wrote {export_face_detector(args.source, args.out, version=args.version).path}")
+    return 0
+
+
+def run_image_transform(args: argparse.Namespace) -> int:
+    """Export the check of edits."""
+    _prepare()
+    from guardkit.export.image_transform import export_image_transform  # onnx: an optional package
+
+    artifact = export_image_transform(args.work, args.base, args.out, version=args.version)
+    print(f"wrote {artifact.path}")
     return 0
 
 

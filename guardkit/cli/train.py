@@ -102,6 +102,7 @@ def add(verbs: Verbs) -> None:
     rewriter.add_argument("--threads", type=int, default=1)
     rewriter.set_defaults(run=run_prompt_rewriter)
     image_heads.add_training(models)
+    _add_image_transform(models)
 
 
 def _add_classifier(text: argparse.ArgumentParser) -> None:
@@ -228,4 +229,36 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
     )
     written = args.own / "written" / "repairs"
     train_rewriter(args.base, args.data, written, args.work, settings, start=args.start)
+    return 0
+
+
+def _add_image_transform(models: Verbs) -> None:
+    parser = add_verb(
+        models,
+        "image-transform",
+        text="train the check of edits on edits made by code of safe pictures; start again to resume",
+        example="guardkit train image-transform --pictures faces wallpapers --base minilm-l3 --work runs/transform",
+    )
+    parser.add_argument(
+        "--pictures",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="safe pictures, those with one face and those without one in any order",
+    )
+    parser.add_argument("--base", required=True, type=Path, help="folder of a sentence encoder")
+    parser.add_argument("--own", type=Path, default=Path("data"), help="written requests")
+    parser.add_argument("--work", required=True, type=Path, help="edits and weights are kept here")
+    parser.set_defaults(run=run_image_transform)
+
+
+def run_image_transform(args: argparse.Namespace) -> int:
+    """Train the check of edits."""
+    require_torch("training", "train")
+    from guardkit.train.transform import train_transform  # torch: an optional package
+    from guardkit.train.transform_head import Settings
+
+    log_progress()
+    train_transform(args.pictures, args.base, args.work, args.own, Settings())
     return 0

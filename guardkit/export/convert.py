@@ -83,11 +83,12 @@ def _writer(manifest: Manifest, precision: str) -> _Write:
         writers = _WRITERS
     else:
         raise InputError(
-            f"{manifest.id}: not a full model of texts or of crops. Expected one that scores them; int8 of a model of images takes --pictures."
+            f"{manifest.id}: not a full model of texts or of crops. Expected one that scores them."
         )
     write = writers.get((manifest.precision, precision))
     if write is None:
         ways = ", ".join(f"{one} to {other}" for one, other in writers)
+        ways += "; int8 with --pictures" if manifest.image is not None else ""
         raise InputError(
             f"{manifest.id}: {manifest.precision} to {precision}: no way. Known: {ways}."
         )

@@ -26,7 +26,7 @@ SIDE = 224
 INPUT, OUTPUT = "crops", "logits"
 # Gelu's opset; onnxruntime 1.20, the oldest we test, reads up to 21 and this IR.
 OPSET, IR = 20, 10
-_LEVELS = 32767  # int16
+_LEVELS, _BYTE = 32767, 127  # int16, int8
 _GELU = ("Div", "Erf", "Add", "Mul", "Mul")
 
 
@@ -75,7 +75,7 @@ def with_preprocessing(path: Path, source: Source) -> ModelProto:
     _fuse_gelu(graph)
     image, softmax = graph.input[0].name, graph.node.pop()
     if source.narrow_from is not None:
-        _store_narrow(graph, source.narrow_from)
+        store_narrow(graph, source.narrow_from)
     ours = helper.make_graph(
         [*_preprocessing(image, source), *graph.node, *_log_odds(softmax.input[0], source)],
         path.stem,
@@ -159,21 +159,22 @@ def _fuse_gelu(graph: GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _store_narrow(graph: GraphProto, at_least: int) -> None:
-    """Store large tensors as int16 with a scale an output channel; onnxruntime widens them once, at the start.
+def store_narrow(graph: GraphProto, at_least: int, *, levels: int = _LEVELS) -> None:
+    """Store large tensors as int16 (int8 where `levels` is 127) with a scale an output channel; onnxruntime widens them once, at the start.
 
-    Half floats have 11 bits where these have 15 for the weights that count.
+    Half floats have 11 bits where int16 has 15 for the weights that count.
     """
+    dtype = np.int16 if levels > _BYTE else np.int8
     widening: list[NodeProto] = []
     for tensor in list(graph.initializer):
         weights: NDArray[np.float32] = numpy_helper.to_array(tensor)
         if weights.dtype != np.float32 or weights.size < at_least:
             continue
         name = tensor.name
-        scales = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True) / _LEVELS
+        scales = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True) / levels
         scales = np.maximum(scales, np.finfo(np.float32).tiny).astype(np.float32)
-        levels = np.round(weights / scales).astype(np.int16)
-        tensor.CopyFrom(numpy_helper.from_array(levels, f"{name}/levels"))
+        narrow = np.round(weights / scales).astype(dtype)
+        tensor.CopyFrom(numpy_helper.from_array(narrow, f"{name}/levels"))
         graph.initializer.append(numpy_helper.from_array(scales, f"{name}/scales"))
         cast, product = f"{name}/cast", [f"{name}/cast", f"{name}/scales"]
         widening.append(helper.make_node("Cast", [f"{name}/levels"], [cast], to=TensorProto.FLOAT))

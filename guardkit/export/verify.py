@@ -22,6 +22,7 @@ from guardkit.export.image_parity import (
     worst_of,
     worst_of_faces,
 )
+from guardkit.export.transform_parity import EditParityCard, worst_of_edits
 from guardkit.runtime.base import Runner, open_runner
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
@@ -108,6 +109,10 @@ def replay_images(artifact: Artifact, runner: Runner) -> Parity:
         faces = read_card(artifact, FaceParityCard)
         worst, where = worst_of_faces(artifact, runner, faces)
         return Parity(worst, where, 0.0, faces.tolerance, 0.0, of="maps")
+    if artifact.manifest.edits is not None:
+        edits = read_card(artifact, EditParityCard)
+        worst, where = worst_of_edits(artifact, runner, edits)
+        return Parity(worst, where, 0.0, edits.tolerance, 0.0)
     card = read_card(artifact, ImageParityCard)
     worst, where = worst_of(artifact, runner, card)
     return Parity(worst, where, 0.0, card.tolerance, 0.0, of="scores")

@@ -59,6 +59,8 @@ class Picture(Struct, frozen=True):
     height: int
     prompt: str | None = None
     """What it was made of; None: the caller did not say."""
+    before: Picture | None = None
+    """The picture that it was made of by an edit; None: it was not, or the caller did not say."""
 
     @property
     def scale(self) -> int:

@@ -16,6 +16,7 @@ from guardkit.image.faces import FaceDetector
 from guardkit.image.named import NamedFaces
 from guardkit.image.reading import TextInImages
 from guardkit.image.score import CropScorer, ImageScorer
+from guardkit.image.transform import TransformScorer
 from guardkit.policy.rules import Policy, StagePolicy
 from guardkit.runtime.base import Runner
 from guardkit.runtime.clock import Clock
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from guardkit.image.video import VideoInput
 
 _log = logging.getLogger(__name__)
-_OURS = CropScorer | FaceDetector | NamedFaces
+_OURS = CropScorer | FaceDetector | NamedFaces | TransformScorer
 """Scorers whose runs can be stopped, and who say how many pixels they need; reading text is neither."""
 
 
@@ -146,8 +147,9 @@ class ImageMeasurer:
         clock: Clock,
         *,
         prompt: str | None = None,
+        before: ImageInput | None = None,
     ) -> MeasuredImage:
-        """Decode an image and run the stage's scorers on it, in order, with the prompt it was made of.
+        """Decode an image and run the stage's scorers on it, in order, with the prompt and picture it was made of.
 
         Raises:
             InputError: The caller handed in no image at all; an image that cannot be decoded is not measured.
@@ -156,6 +158,9 @@ class ImageMeasurer:
         scorers = [self._scorers[name] for name in stage_policy.scorers]
         try:
             picture = self._decoded(image, prompt, clock, shortest=self.shortest)
+            if before is not None:
+                first = self._decoded(before, None, clock, shortest=self.shortest)
+                picture = replace(picture, before=first)
         except (ImageError, DeadlineError) as e:
             is_late = isinstance(e, DeadlineError)
             measured.problem = None if isinstance(e, DeadlineError) else e.problem

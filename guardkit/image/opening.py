@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -11,6 +11,7 @@ from guardkit.artifacts import RunnerOptions, find_artifact
 from guardkit.errors import ManifestError
 from guardkit.image.faces import FaceDetector
 from guardkit.image.score import CropModel, CropScorer, ImageScorer
+from guardkit.image.transform import ReadRequest, TransformScorer
 from guardkit.policy.rules import Policy
 from guardkit.runtime.base import OpenRunner
 
@@ -18,9 +19,12 @@ _PRECISE = "precise"
 
 
 def open_image_scorers(
-    policy: Policy, given: Mapping[str, ImageScorer], open_runner: OpenRunner
+    policy: Policy,
+    names: Sequence[str],
+    given: Mapping[str, ImageScorer],
+    open_runner: OpenRunner,
 ) -> dict[str, ImageScorer]:
-    """One scorer a name of the image stages.
+    """One scorer a name of a stage of images.
 
     Raises:
         ArtifactError: A model is missing, changed, malformed, or scores no images.
@@ -30,7 +34,7 @@ def open_image_scorers(
         name: given[name]
         if name in given
         else _open_scorer(name, policy.models.get(name, RunnerOptions()), open_runner)
-        for name in policy.image_scorers
+        for name in names
     }
 
 
@@ -55,6 +59,19 @@ def open_face_detector(name: str, options: RunnerOptions, open_runner: OpenRunne
             f"models.{name}.mode: precise is for models that vote. Expected mode: fast."
         )
     return FaceDetector(artifact, open_runner(artifact, options))
+
+
+def open_transform_scorer(
+    name: str,
+    options: RunnerOptions,
+    detector: FaceDetector,
+    read: ReadRequest,
+    open_runner: OpenRunner,
+) -> TransformScorer:
+    """The scorer of edits; errors as in `open_face_detector`."""
+    artifact = find_artifact(name, path=Path(options.path) if options.path else None)
+    runner = open_runner(artifact, options)
+    return TransformScorer(artifact, runner, detector, read if options.reads_request else None)
 
 
 def open_crop_scorer(name: str, options: RunnerOptions, open_runner: OpenRunner) -> CropScorer:

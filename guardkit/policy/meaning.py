@@ -24,6 +24,7 @@ from guardkit.steps import (
     IDENTIFIERS,
     IMAGE_EDITORS,
     IMAGE_TEXT,
+    IMAGE_TRANSFORM,
     PUBLIC_FIGURES,
     REWRITE,
     REWRITER,
@@ -93,7 +94,7 @@ def _models_of(stage: Mapping[str, Any], *, has_images: bool) -> Iterator[str]:
         yield REWRITER
     if has_images and needs_faces(scorers, editors):
         yield FACE_DETECTOR
-    if has_images and IMAGE_TEXT in scorers:
+    if has_images and not {IMAGE_TEXT, IMAGE_TRANSFORM}.isdisjoint(scorers):
         yield TEXT_SAFETY
 
 
@@ -228,6 +229,9 @@ def _check_stage(
             if sees_images is not has_images and not reads_both:
                 problem = f"'{name}' reads {_READS[sees_images]}, the stage has {_READS[has_images]}. Name another scorer."
                 yield (*path, "scorers", index), problem
+            if _compares(name, data, known) and path[0] != Stage.EDIT:
+                problem = f"'{name}' compares a picture with the one before it. Name it under {Stage.EDIT.value}."
+                yield (*path, "scorers", index), problem
         except ArtifactError as e:
             unresolved = True
             names = [*SCORERS, *known.scorers]
@@ -342,6 +346,13 @@ def _sees_images(scorer: str, data: Mapping[str, Any], known: Known) -> bool:
     if scorer in SCORERS:
         return scorer == IMAGE_TEXT
     return _artifact_of(scorer, data).manifest.sees_images
+
+
+def _compares(scorer: str, data: Mapping[str, Any], known: Known) -> bool:
+    """Whether a scorer needs a picture before and after; it is known by now that there is such a scorer."""
+    if scorer in known.scorers or scorer in SCORERS:
+        return False
+    return _artifact_of(scorer, data).manifest.edits is not None
 
 
 def _artifact_of(scorer: str, data: Mapping[str, Any]) -> Artifact:

@@ -248,8 +248,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     @property
     def image_scorers(self) -> tuple[str, ...]:
         """Likewise, those of its stages that look at images."""
-        named = self.output_image.scorers if self.output_image else ()
-        return tuple(dict.fromkeys(named))
+        stages = (policy for stage, policy in self.stages.items() if stage in IMAGE_STAGES)
+        return tuple(dict.fromkeys(name for policy in stages for name in policy.scorers))
 
     @property
     def text_scorers(self) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ def test_the_promised_presets_are_shipped() -> None:
         "multilingual",
         "generated-images",
         "hidden-faces",
+        "image-edits",
     }
     assert promised <= set(_POLICIES)
 

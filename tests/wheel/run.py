@@ -49,7 +49,9 @@ grey = numpy.full((300, 400, 3), 127, "uint8")
 for preset in ("generated-images", "hidden-faces"):
     decision = Guard.from_preset(preset).check_output(image=grey)
     assert decision.action is Action.ALLOW, decision
-print("image wheel: a grey picture checked twice, offline")
+edit = Guard.from_preset("image-edits").check_edit(before=grey, after=grey, prompt="crop it")
+assert edit.action is Action.ALLOW, edit
+print("image wheel: a grey picture checked three times, offline")
 """
 _CHECK_LANGUAGES = """
 from guardkit import Action, Guard
