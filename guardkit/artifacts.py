@@ -89,6 +89,17 @@ class FaceOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Pixels of the picture a cell of its maps, along a side."""
 
 
+class BottleneckOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a bottleneck stands: f32 [batch, tokens, width] in and out."""
+
+    width: Annotated[int, Meta(ge=1)]
+    """Numbers a token has there."""
+    base: str
+    """The model whose features it takes."""
+    layer: str
+    """The name of the module that gives them."""
+
+
 class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """How text reaches the graph."""
 
@@ -119,8 +130,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     version: str
     task: str
-    """`text-scores`, `text-tags`, `image-scores`, `faces`, or `text-clears`: a fast tier, which reads another
-    model's tokens."""
+    """`text-scores`, `text-tags`, `image-scores`, `faces`, `bottleneck`, or `text-clears`: a fast tier, which reads
+    another model's tokens."""
     precision: str
     """`fp32`, `fp16` or `int8`."""
     licence: str
@@ -137,6 +148,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """None: it takes no crops of images."""
     faces: FaceOptions | None = None
     """None: it detects no faces."""
+    bottleneck: BottleneckOptions | None = None
+    """None: it stands in no generator."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes it was trained and measured on; () when nobody said: it then takes any."""
     model: str = "1/model.onnx"

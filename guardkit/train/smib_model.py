@@ -119,7 +119,14 @@ def save_bottleneck(layer: Bottleneck, work: Path) -> None:
 
 
 def load_bottleneck(work: Path) -> Bottleneck:
-    """The layer that `save_bottleneck` left in a folder, in eval mode."""
+    """The layer that `save_bottleneck` left in a folder, in eval mode.
+
+    Raises:
+        InputError: The folder holds none.
+    """
+    missing = [name for name in _FILES if not (work / name).is_file()]
+    if missing:
+        raise InputError(f"{work}: has no {missing}. Expected what guardkit train smib leaves.")
     about = json.loads((work / _FILES[1]).read_text())
     layer = Bottleneck(about["d"], form=Form(about["form"]), width=about["width"])
     layer.load_state_dict(load_file(work / _FILES[0]))
