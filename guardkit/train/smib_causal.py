@@ -11,7 +11,7 @@ right needs no mask. For models of transformers built as Llama is: `model.layers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class Captured:
     mask: Tensor
     """f32 [N, T]."""
     top: Tensor
-    """int64 [N, T, 64]: the likeliest next tokens."""
+    """int64 [N, T, 64]: the likeliest next tokens, of texts to keep; 0 of others."""
     top_log: Tensor
     """f32 [N, T, 64]: their logarithmic probabilities."""
 
@@ -79,25 +79,40 @@ def capture(model: Any, texts: Sequence[Text], layers: Sequence[str]) -> Capture
     top_log = torch.zeros((len(texts), longest, _TOP))
     for row, one in enumerate(texts):
         ids[row, : len(one.ids)], mask[row, : len(one.ids)] = torch.tensor(one.ids), 1
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row].ids))
-    for at in range(0, len(order), _CHUNK):
-        rows = order[at : at + _CHUNK]
+    for rows in _alike(texts):
         length = len(texts[rows[-1]].ids)
-        found: dict[str, Tensor] = {}
-        hooks = [
-            model.get_submodule(name).register_forward_hook(_keeper(found, name)) for name in layers
-        ]
-        try:
-            logits = model(input_ids=ids[rows, :length], use_cache=False).logits
-        finally:
-            for hook in hooks:
-                hook.remove()
-        values, places = logits.topk(_TOP, -1)
-        top[rows, :length] = places
-        top_log[rows, :length] = (values - logits.logsumexp(-1, keepdim=True)).float()
+        found, logits = _run(model, ids[rows, :length], layers, has_head=texts[rows[0]].keep)
         for name, value in found.items():
             states[name][rows, :length] = value.bfloat16() * mask[rows, :length, None].bfloat16()
+        if logits is not None:
+            values, places = logits.topk(_TOP, -1)
+            top[rows, :length] = places
+            top_log[rows, :length] = (values - logits.logsumexp(-1, keepdim=True)).float()
     return Captured(states, ids, mask, top, top_log)
+
+
+def _alike(texts: Sequence[Text]) -> Iterator[list[int]]:
+    """Rows that run together: of similar length, and all or none of them to keep."""
+    for keep in (False, True):
+        rows = [row for row, one in enumerate(texts) if one.keep is keep]
+        rows.sort(key=lambda row: len(texts[row].ids))
+        yield from (rows[at : at + _CHUNK] for at in range(0, len(rows), _CHUNK))
+
+
+def _run(
+    model: Any, ids: Tensor, layers: Sequence[str], *, has_head: bool
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """(what the layers give, the logits where they are needed: they are a third of the time)."""
+    found: dict[str, Tensor] = {}
+    hooks = [model.get_submodule(name).register_forward_hook(_keeper(found, name)) for name in layers]  # fmt: skip
+    try:
+        if has_head:
+            return found, model(input_ids=ids, use_cache=False).logits
+        model.model(input_ids=ids, use_cache=False)
+        return found, None
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _keeper(found: dict[str, Tensor], name: str) -> Any:
@@ -116,6 +131,8 @@ class Weights:
     unlearn: float = 0.0
     texts: int = 5
     """Clean ones, and as many toxic ones, of a batch that the layers above run on: they are what costs time."""
+    tokens: int = 120
+    """Of these texts, drawn anew every step, that the head runs on; blamed ones are kept."""
 
 
 class DecoderTask:
@@ -149,7 +166,7 @@ class DecoderTask:
         """L_task of filtered states f32 [B, T, d]."""
         some = torch.cat([torch.nonzero(batch.toxic == a).squeeze(1)[: self._weights.texts] for a in (0, 1)])  # fmt: skip
         rows, length = batch.rows[some], z.shape[1]
-        used = (self._learn + self._keep + self._blamed)[rows, :length] > 0
+        used = self._thinned(rows, length)
         log_p = log_softmax(self.logits(z[some], used).float(), -1)  # [used tokens, vocabulary]
         follows = self._captured.ids[rows, 1 : length + 1]
         follows = torch.nn.functional.pad(follows, (0, length - follows.shape[1]))[used]
@@ -165,6 +182,13 @@ class DecoderTask:
             if weight and chosen.sum():
                 total = total + weight * (losses * chosen).sum() / chosen.sum()
         return total
+
+    def _thinned(self, rows: Tensor, length: int) -> Tensor:
+        """Bool [B, T]: which tokens the head runs on."""
+        blamed = self._blamed[rows, :length] > 0
+        wanted = (self._learn + self._keep)[rows, :length] > 0
+        share = self._weights.tokens / max(int(wanted.sum()), 1)
+        return blamed | (wanted & (torch.rand(wanted.shape) < share))
 
     def logits(self, z: Tensor, used: Tensor) -> Tensor:
         """Next-token logits [used tokens, vocabulary] of states [B, T, d] behind the bottleneck."""
