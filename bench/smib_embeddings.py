@@ -3,7 +3,7 @@
 MiniLM-L6's sentence embeddings (mean of the tokens, not normalized) of short English comments lose whether these are toxic; what they are for, finding
 texts of the same meaning, stays. The layer is trained on the pool's `train` rows with their own labels; fresh probes are trained on further rows of it and read
 the `valid` rows. Meaning: ParaDetox, which nothing here is trained on: the neutral paraphrase of a rude sentence is to be the nearest of all of them;
-and clean texts are to keep their neighbours. Writes --run/minilm (for `guardkit export smib`) and bench/results/smib_embeddings.json. Ten CPU minutes.
+and clean texts are to keep their neighbours. Writes --run/minilm (for `guardkit export smib`) and bench/results/smib_embeddings.json. Two CPU minutes.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from guardkit.train.smib_model import Bottleneck
 
 _BASE, _MOST_TOKENS = "minilm-l6", 64
 _SOURCES = ("jigsaw_toxic_subset", "wiki_context_toxicity", "toxic_spans", "convabuse", "sbic_dev_test", "hatexplain_binary", "benign_prompts")  # fmt: skip
-_ROWS = {"train": 1500, "probe": 700, "valid": 350}
+_ROWS = {"train": 1000, "probe": 500, "valid": 300}
 """Of each class."""
-_PAIRS, _NEIGHBOURS = 500, 5
-_SETTINGS = SmibSettings(steps=2000, adversary_steps=4)
+_PAIRS, _NEIGHBOURS = 300, 5
+_SETTINGS = SmibSettings(steps=800)
 _PROBES = {"linear": Probe(hidden=()), "network": Probe(), "wide network": Probe(hidden=(1024, 384), seed=2)}  # fmt: skip
 Rows = NDArray[np.float64]
 
