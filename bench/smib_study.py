@@ -54,7 +54,7 @@ _SHORT = SmibSettings(
     rate=2e-3,
     adversary_rate=1e-3,
 )
-_LONG = replace(_SHORT, steps=300, restart_steps=100)
+_LONG = replace(_SHORT, steps=90, restart_steps=40, adversary_steps=2)
 _BLAMED = Weights(learn=0.5, unlearn=1.0, texts=6)
 _RELEASED = SmibSettings(
     form=Form.PUBLISHED, loss=Loss.TOVILAG_RELEASE, weight=0.01, erased=False, smoothing=0.0, adversaries=1,
