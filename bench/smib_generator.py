@@ -97,6 +97,11 @@ def main() -> int:
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--run", required=True, type=Path, help="files of every stage")
     parser.add_argument("--only", help="one variant; nothing is written but its files")
+    parser.add_argument(
+        "--finished",
+        action="store_true",
+        help="run nothing, write the results of the variants that are there",
+    )
     parser.add_argument("--out", type=Path, default=Path("bench/results/smib_generator.json"))
     arguments = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
@@ -104,10 +109,20 @@ def main() -> int:
     study = Study.open(arguments.bases, arguments.data, arguments.run)
     texts, captured = _material(study)
     variants = [*((one, study.third) for one in ablation() + others()), *((one, study.evaluated) for one in final())]  # fmt: skip
-    chosen = [one for one in variants if arguments.only in (None, one[0].name)]
-    if not chosen:
+    if arguments.finished:
+        variants = [
+            one for one in variants if (arguments.run / f"{one[0].name}.left.json").is_file()
+        ]
+    chosen = (
+        []
+        if arguments.finished
+        else [one for one in variants if arguments.only in (None, one[0].name)]
+    )
+    if not (chosen or arguments.finished):
         parser.error(f"--only {arguments.only}: expected one of {[v.name for v, _ in variants]}")
-    _timed(study, "before", lambda: write_texts(study.model, study.tokenizer, study.third if arguments.only else study.evaluated, _EVALUATED, study.run / "before.jsonl"))  # fmt: skip
+    if chosen:
+        asked = study.third if arguments.only else study.evaluated
+        _timed(study, "before", lambda: write_texts(study.model, study.tokenizer, asked, _EVALUATED, study.run / "before.jsonl"))  # fmt: skip
     for variant, prompts in chosen:
         _make(study, variant, prompts, texts, captured)
     if arguments.only is None:
