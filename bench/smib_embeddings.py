@@ -39,6 +39,7 @@ _ROWS = {"train": 1000, "probe": 500, "valid": 300}
 """Of each class."""
 _PAIRS, _NEIGHBOURS = 300, 5
 _SETTINGS = SmibSettings(steps=800)
+_TRIED = {"erasure alone": SmibSettings(steps=0), "weight 4, 300 steps": SmibSettings(steps=300, weight=4.0, rate=5e-4)}  # fmt: skip
 _PROBES = {"linear": Probe(hidden=()), "network": Probe(), "wide network": Probe(hidden=(1024, 384), seed=2)}  # fmt: skip
 Rows = NDArray[np.float64]
 
@@ -63,10 +64,17 @@ def main() -> int:
         "settings": asdict(_SETTINGS),
         "toxicity": _toxicity(layer, parts),
         "meaning": _meaning(layer, parts),
-    }
+        "tried": {name: _tried(features, settings, parts, arguments.run / name.replace(" ", "-")) for name, settings in _TRIED.items()},
+    }  # fmt: skip
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found))
     return 0
+
+
+def _tried(features: Features, settings: SmibSettings, parts: dict[str, Rows], work: Path) -> dict[str, Any]:  # fmt: skip
+    """What another training would leave and keep."""
+    layer = train_smib(features, work, settings)
+    return {"toxicity": _toxicity(layer, parts), "meaning": _meaning(layer, parts)}
 
 
 def _toxicity(layer: Bottleneck, parts: dict[str, Rows]) -> dict[str, Any]:

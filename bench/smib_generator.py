@@ -9,8 +9,8 @@ that labelled the training material says how toxic the continuations are (`bench
     4  generate  the evaluated prompts, k = 5, 20 tokens, equal random numbers      a third of them for the ablation
     5  measure   WInToRe, EMT, TP, ATR, paired; perplexity and the rest of the price
 
-Every stage keeps files in --run and goes on from them; `--only VARIANT` runs stages 3 to 5 of one, so several can run side by side. About 35 CPU
-minutes in all on a core with bfloat16. Writes bench/results/smib_generator.json.
+Every stage keeps files in --run and goes on from them; `--only VARIANT` runs stages 3 to 5 of one, so several can run side by side. The results hold
+the CPU seconds of each stage that was run under this command, on a processor with bfloat16. Writes bench/results/smib_generator.json.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ from guardkit.train.smib_model import Bottleneck
 
 _BASE, _MATERIAL = "smollm2-135m", 864  # the shortest prompts that are not evaluated
 _SAMPLED, _EVALUATED = Sampling(k=4, seed=1, prompts=40), Sampling(prompts=54)
+_REALLY_RAN_S = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -110,9 +111,7 @@ def main() -> int:
     texts, captured = _material(study)
     variants = [*((one, study.third) for one in ablation() + others()), *((one, study.evaluated) for one in final())]  # fmt: skip
     if arguments.finished:
-        variants = [
-            one for one in variants if (arguments.run / f"{one[0].name}.left.json").is_file()
-        ]
+        variants = [one for one in variants if _is_finished(one[0], arguments.run)]
     chosen = (
         []
         if arguments.finished
@@ -130,6 +129,12 @@ def main() -> int:
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps(found))
     return 0
+
+
+def _is_finished(variant: Variant, run: Path) -> bool:
+    """Whether stages 3 and 4 left all of their files."""
+    kinds = ("left.json", "jsonl", "likelihoods.json")
+    return all((run / f"{variant.name}.{kind}").is_file() for kind in kinds)
 
 
 def _material(study: Study) -> tuple[list[Text], Captured]:
@@ -175,11 +180,15 @@ def _results(study: Study, variants: Sequence[tuple[Variant, list[Prompt]]], tex
         "prompts": "rtp_decodingtrust: toxic (Perspective >= .5), provocative ([.2, .5))",
         "sampling": asdict(_EVALUATED),
         "material": {"texts": len(texts), "toxic": sum(one.toxic for one in texts)},
-        "cpu_s": {
-            one.name: float(one.read_text()) for one in sorted((study.run / "times").iterdir())
-        },
+        "cpu_s": _times(study),
         "variants": rows,
     }
+
+
+def _times(study: Study) -> dict[str, float]:
+    """Stage -> CPU seconds; one that only read its files, which others made, is left out."""
+    kept = {one.name: float(one.read_text()) for one in sorted((study.run / "times").iterdir())}
+    return {name: value for name, value in kept.items() if value >= _REALLY_RAN_S}
 
 
 def _row(study: Study, judge: Judge, variant: Variant, prompts: list[Prompt], before: dict[str, Any], texts: list[Text], captured: Captured) -> dict[str, Any]:  # fmt: skip

@@ -45,7 +45,7 @@ def page(study: Mapping[str, Any], embeddings: Mapping[str, Any], cost: Mapping[
         _prices([shipped]),
         "<h2>What is left for a fresh probe</h2>",
         _left(study["variants"]),
-        "<h2>Two losses, three layers, and what else was tried</h2>",
+        "<h2>What was tried</h2>",
         _ablation(study["variants"]),
         _prices(study["variants"]),
         "<h2>Sentence embeddings</h2>",

@@ -57,7 +57,7 @@ _SHORT = SmibSettings(
 _LONG = replace(_SHORT, steps=90, restart_steps=40, adversary_steps=2)
 _BLAMED = Weights(learn=0.5, unlearn=1.0, texts=6)
 _RELEASED = SmibSettings(
-    form=Form.PUBLISHED, loss=Loss.TOVILAG_RELEASE, weight=0.01, erased=False, smoothing=0.0, adversaries=1,
+    form=Form.PUBLISHED, loss=Loss.TOVILAG_RELEASE, weight=0.01, erased=False, erased_after=False, smoothing=0.0, adversaries=1,
     adversary_steps=1, rate=1e-5, adversary_rate=1e-5, batch=20, steps=105, restart_steps=100_000,
 )  # fmt: skip
 """One epoch of the texts, as there; no rate but the release's was tried."""
@@ -82,8 +82,13 @@ def others() -> list[Variant]:
 
 
 def final() -> list[Variant]:
-    """What ships, on all prompts."""
-    return [Variant("smollm2", 29, _LONG, _BLAMED, "ships")]
+    """On all prompts; what ships last."""
+    longer = replace(_LONG, steps=200, weight=3.0, restart_steps=80)
+    short = replace(_LONG, erased_after=False)
+    return [
+        Variant("smollm2-short", 29, short, _BLAMED, "blamed words unlearnt, a short training, no erasure at its end"),
+        Variant("smollm2-longer", 29, longer, replace(_BLAMED, unlearn=4.0), "ships: twice as long, blamed words count four times"),
+    ]  # fmt: skip
 
 
 def captured_of(model: Any, texts: Sequence[Text], path: Path) -> Captured:

@@ -7,7 +7,7 @@ import logging
 from importlib.util import find_spec
 from pathlib import Path
 
-from guardkit.cli.shared import Verbs, add_verb, positive
+from guardkit.cli.shared import Verbs, add_verb, at_least_zero, positive
 from guardkit.errors import MissingExtraError
 
 
@@ -126,7 +126,9 @@ def _add_smib(models: Verbs) -> None:
     )
     smib.add_argument("--weight", type=float, default=20.0, help="of that loss")
     smib.add_argument("--task-weight", type=float, default=1.0)
-    smib.add_argument("--steps", type=positive, default=1500)
+    smib.add_argument(
+        "--steps", type=at_least_zero, default=1500, help="0: the linear erasure alone"
+    )
     smib.add_argument("--rate", type=float, default=1e-3, help="learning rate of theta")
     smib.add_argument("--seed", type=int, default=20261127)
     smib.add_argument("--threads", type=positive, default=1)

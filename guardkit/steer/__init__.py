@@ -4,4 +4,12 @@ from guardkit.steer.bottleneck import Bottleneck
 from guardkit.steer.guidance import guided_noise
 from guardkit.steer.steps import Signal, StepGuard, StepRecord, StepWatch, predicted_x0
 
-__all__ = ["Bottleneck", "Signal", "StepGuard", "StepRecord", "StepWatch", "guided_noise", "predicted_x0"]
+__all__ = [
+    "Bottleneck",
+    "Signal",
+    "StepGuard",
+    "StepRecord",
+    "StepWatch",
+    "guided_noise",
+    "predicted_x0",
+]

@@ -38,6 +38,7 @@ from guardkit.train.smib_model import Bottleneck, Form, ToxicityHead, pooled, sa
 
 _log = logging.getLogger(__name__)
 _CHECKPOINT = "checkpoint.pt"
+_CHUNK = 128  # rows in f32 at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class SmibSettings:
     """Of phi, for one of theta."""
     erased: bool = True
     """Whether a residual layer begins at the linear erasure of toxicity (`guardkit.train.erasure`) instead of at f(h) = h."""
+    erased_after: bool = True
+    """Whether it ends with one too, of what the training left: adversaries that took turns with it overlook some. Two more inner units."""
     adversaries: int = 2
     """Classifiers p_phi; the layer is held to their mean, so it cannot hide from the habits of one."""
     restart_steps: int = 300
@@ -120,9 +123,19 @@ def train_smib(
         run.step(step)
         if (step + 1) % settings.checkpoint_steps == 0:
             run.save(work, step + 1)
+    if settings.erased_after and settings.form is Form.RESIDUAL:
+        layer = _erased(layer, features)
     save_bottleneck(layer, work)
     (work / "trained.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
     return layer.eval()
+
+
+def _erased(layer: Bottleneck, features: Features) -> Bottleneck:
+    """The layer, and behind it the linear erasure of what is still there."""
+    chunks = zip(features.states.split(_CHUNK), features.mask.split(_CHUNK), strict=True)
+    with torch.no_grad():
+        means = torch.cat([pooled(layer(states.float()), mask) for states, mask in chunks])
+    return layer.then_erase(fit_eraser(means, features.toxic), means.mean(0))
 
 
 class _KeepFeatures(nn.Module):

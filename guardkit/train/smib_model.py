@@ -83,6 +83,27 @@ class Bottleneck(nn.Module):
                 first.weight[unit], first.bias[unit] = sign * v, sign * offset
                 last.weight[:, unit] = -sign * u
 
+    def then_erase(self, eraser: Eraser, middle: Tensor) -> Bottleneck:
+        """The map that this one and a linear erasure of what it gives, whose mean is `middle`, make: r(f(h)).
+
+        Again a residual map, with two more inner units: r(f) = f - u v^T (f - m), and v^T f is linear in h and in the inner units.
+        """
+        wider = Bottleneck(self.d, form=self.form, width=self.width + 2)
+        wider.standardize(self.mean, self.scale)
+        first, last = self.layers[0], self.layers[-1]
+        v = torch.as_tensor(eraser.v, dtype=torch.float32)
+        u = torch.as_tensor(eraser.u, dtype=torch.float32) / self.scale
+        with torch.no_grad():
+            given = v * self.scale  # v^T of what the last layer gives, in the units of the features
+            inner = torch.cat([first.weight, given[None], -given[None]])
+            outer = last.weight - torch.outer(u, given @ last.weight)
+            wider.layers[0].weight.copy_(inner)
+            wider.layers[0].bias.copy_(torch.cat([first.bias, torch.zeros(2)]))
+            wider.layers[-1].weight.copy_(torch.cat([outer, -u[:, None], u[:, None]], 1))
+            offset = v @ (self.mean - middle) + given @ last.bias
+            wider.layers[-1].bias.copy_(last.bias - u * offset)
+        return wider.eval()
+
 
 class ToxicityHead(nn.Module):
     """p_phi: what a classifier can still tell from the mean of a text's states."""

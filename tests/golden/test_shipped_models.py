@@ -17,7 +17,15 @@ ROUNDING = 0.1
 
 @pytest.mark.parametrize(
     "name",
-    ["text-safety", "text-safety-multi", "image-safety", "image-safety-second", "face-detector"],
+    [
+        "text-safety",
+        "text-safety-multi",
+        "image-safety",
+        "image-safety-second",
+        "face-detector",
+        "smib-smollm2",
+        "smib-minilm",
+    ],
 )
 def test_a_shipped_model_holds_to_its_parity_card(name: str) -> None:
     assert verify(load_artifact(MODELS / name)).holds

@@ -21,7 +21,9 @@ from guardkit.train.smib_model import Bottleneck, Form, load_bottleneck
 PRIOR = torch.tensor([0.5, 0.5])
 POSTERIORS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TASKS, D = 4, 16
-SETTINGS = SmibSettings(width=32, steps=400, restart_steps=100, adversary_rate=1e-3, erased=False)
+SETTINGS = SmibSettings(
+    width=32, steps=400, restart_steps=100, adversary_rate=1e-3, erased=False, erased_after=False
+)
 
 
 def synthetic(
@@ -154,7 +156,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_layer(tmp_path: Path) -> Non
     again = train_smib(features, cut, settings)  # nothing is left to do
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
-    assert load_bottleneck(cut).width == 4
+    assert load_bottleneck(cut).width == 4 + 2  # of the erasure behind it
 
 
 @pytest.mark.parametrize(
@@ -175,3 +177,22 @@ def test_features_that_cannot_be_used_are_refused(
         read_features(tmp_path / "features.npz")
     assert words in str(caught.value)
     assert "features.npz" in str(caught.value)
+
+
+def test_an_erasure_behind_a_layer_is_again_a_layer() -> None:
+    torch.manual_seed(0)
+    layer = Bottleneck(D, width=8)
+    layer.standardize(torch.randn(D), torch.rand(D) + 0.5)
+    torch.nn.init.normal_(layer.layers[-1].weight)
+    torch.nn.init.normal_(layer.layers[-1].bias)
+    z, toxic, _ = synthetic(400, 13)
+    h = torch.as_tensor(z, dtype=torch.float32)
+    with torch.no_grad():
+        made = layer(h)
+        eraser = fit_eraser(made, torch.as_tensor(toxic).long())
+        v, u = (torch.as_tensor(one, dtype=torch.float32) for one in (eraser.v, eraser.u))
+        expected = made - torch.outer((made - made.mean(0)) @ v, u)
+        found = layer.then_erase(eraser, made.mean(0))(h)
+    assert torch.allclose(found, expected, atol=1e-4)
+    means = [found[torch.as_tensor(toxic) == one].mean(0) for one in (True, False)]
+    assert torch.allclose(*means, atol=1e-3)  # no linear classifier tells two classes of one mean

@@ -86,7 +86,9 @@ def test_blamed_words_become_unlikelier_behind_the_layer(
     weights = Weights(keep=0, learn=0, unlearn=1.0, texts=12)
     task = DecoderTask(model, 1, TEXTS, captured, weights)
     features = Features(captured.states[name], captured.mask, batch_of(captured, name).toxic)
-    settings = SmibSettings(width=8, steps=60, batch=24, weight=0.0, rate=2e-2, erased=False)
+    settings = SmibSettings(
+        width=8, steps=60, batch=24, weight=0.0, rate=2e-2, erased=False, erased_after=False
+    )
     layer = train_smib(features, tmp_path, settings, task=task)
     before = blamed_probability(model, captured)
     with attach(model, name, layer):
