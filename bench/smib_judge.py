@@ -1,8 +1,8 @@
 """The judge of the SmolLM2 study: another base and other data than the scorer that labels what SMIB is trained on.
 
 That scorer is the shipped `text-safety` (MiniLM-L6), trained on the pool's `train` rows without the OpenRAIL++ sources. The judge reads
-states of multilingual-e5-small, frozen (mean and maximum of the last layer's tokens, mean of the middle one's), with a network of its own, trained on what that scorer
-never saw: English rows of `textdetox_multilingual` and the pool's `valid` rows with a label of toxicity. A twelfth is held back to measure it.
+states of multilingual-e5-small, frozen (mean and maximum of the last layer's tokens, mean of the middle one's), with a network of its own, trained on what that scorer was
+not trained on: English rows of `textdetox_multilingual` and the pool's `valid` rows with a label of toxicity. A twelfth is held back to measure it.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ them evaluated, and short English rows of the pool. Labels and blamed words come
 
 ## Measured
 
-`{_COMMAND}`. Judge: multilingual-e5-small, frozen, with a head trained on {study["judge"]["rows"]} rows that `text-safety` never saw; accuracy
+`{_COMMAND}`. Judge: multilingual-e5-small, frozen, with a head trained on {study["judge"]["rows"]} rows that `text-safety` was not trained on; accuracy
 {study["judge"]["accuracy"]} on {study["judge"]["held back"]} rows held back. 95 % intervals, bootstrap over prompts; the difference is paired.
 
 {_toxicity(shipped)}
