@@ -20,6 +20,7 @@ import msgspec
 from bench.peers import PeersReport
 from bench.peers import rendered as peers_table
 from bench.tables import cascade_rows, rendered, robustness_rows
+from docs.bottlenecks import smib_card, smib_embeddings_card, smib_figures
 from docs.cards import (
     face_card,
     image_card,
@@ -124,6 +125,7 @@ def _cards() -> dict[str, str]:
             "prompt-rewriter-decoder",
         )
     )
+    filters = [load_artifact(_ROOT / "exported_models" / name).manifest for name in ("smib-smollm2", "smib-minilm")]  # fmt: skip
     return {
         "exported_models/pii-tagger/CARD.md": tagger_card(artifact.manifest),
         "exported_models/prompt-rewriter/CARD.md": rewriter_card(reader, writer),
@@ -132,6 +134,8 @@ def _cards() -> dict[str, str]:
         "exported_models/image-safety-second/CARD.md": second_image_card(second),
         "exported_models/face-detector/CARD.md": face_card(faces),
         "exported_models/image-transform/CARD.md": transform_card(edits),
+        "exported_models/smib-smollm2/CARD.md": smib_card(filters[0]),
+        "exported_models/smib-minilm/CARD.md": smib_embeddings_card(filters[1]),
     }
 
 
@@ -269,6 +273,7 @@ def _readme() -> str:
     readme = _filled(readme, "rewriting", _rewriting_figures(rewriting))
     readme = _filled(readme, "generator", _generator_figures())
     readme = _filled(readme, "transform", transform_figures())
+    readme = _filled(readme, "smib", smib_figures())
     return _filled(readme, "quality", _quality_figures(quality))
 
 

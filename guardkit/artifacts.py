@@ -106,6 +106,17 @@ class EditOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Categories of text-safety, whose log-odds for the request the graph's `log_odds` holds in this order."""
 
 
+class BottleneckOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a bottleneck stands: f32 [batch, tokens, width] in and out."""
+
+    width: Annotated[int, Meta(ge=1)]
+    """Numbers a token has there."""
+    base: str
+    """The model whose features it takes."""
+    layer: str
+    """The name of the module that gives them."""
+
+
 class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """How text reaches the graph."""
 
@@ -136,8 +147,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     version: str
     task: str
-    """`text-scores`, `text-tags`, `image-scores`, `faces`, `edit-scores`, or `text-clears`: a fast tier, which reads another
-    model's tokens."""
+    """`text-scores`, `text-tags`, `image-scores`, `faces`, `edit-scores`, `bottleneck`, or `text-clears`: a fast tier, which
+    reads another model's tokens."""
     precision: str
     """`fp32`, `fp16` or `int8`."""
     licence: str
@@ -156,6 +167,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """None: it detects no faces."""
     edits: EditOptions | None = None
     """None: it does not compare a picture with what it was made of."""
+    bottleneck: BottleneckOptions | None = None
+    """None: it stands in no generator."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes it was trained and measured on; () when nobody said: it then takes any."""
     model: str = "1/model.onnx"

@@ -1,4 +1,4 @@
-"""`guardkit export text-safety | text-safety-multi | image-safety | face-detector | hf | onnx | tensorrt | card`."""
+"""`guardkit export text-safety | text-safety-multi | smib | image-safety | face-detector | hf | onnx | tensorrt | card`."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def add(verbs: Verbs) -> None:
         one.add_argument("--out", type=Path, default=Path("exported_models"))
         one.add_argument("--version", default="0.1.0")
         one.set_defaults(run=run)
+    _add_smib(kinds)
     _add_image_safety(kinds)
     image_heads.add_exports(kinds)
     add_hf(kinds)
@@ -75,6 +76,23 @@ def add(verbs: Verbs) -> None:
     card.add_argument("--fp32", type=Path, help="the fp32 twin, to measure what int8 costs")
     card.add_argument("--policy", default="text-to-image", help="whose thresholds are reported")
     card.set_defaults(run=run_card)
+
+
+def _add_smib(kinds: Verbs) -> None:
+    smib = add_verb(
+        kinds,
+        "smib",
+        text="write a trained bottleneck as the artifact smib-NAME, with manifest and parity card",
+        example="guardkit export smib --work runs/smib --name mine --base my-model --layer model.layers.22",
+    )
+    smib.add_argument("--work", required=True, type=Path, help="what guardkit train smib left")
+    smib.add_argument("--name", required=True, help="of the artifact, after smib-")
+    smib.add_argument("--base", required=True, help="the model whose features it takes")
+    smib.add_argument("--layer", required=True, help="the module of it that gives them")
+    smib.add_argument("--licence", default="Apache-2.0", help="of the weights")
+    smib.add_argument("--out", type=Path, default=Path("exported_models"))
+    smib.add_argument("--version", default="0.1.0")
+    smib.set_defaults(run=run_smib)
 
 
 def _add_image_safety(kinds: Verbs) -> None:
@@ -259,6 +277,19 @@ def run_text_safety(args: argparse.Namespace) -> int:
         blend=(args.blend, args.share) if args.blend else None,
     )
     print(f"wrote {artifact.path}")
+    return 0
+
+
+def run_smib(args: argparse.Namespace) -> int:
+    """Export a bottleneck."""
+    require_torch("export", "export")
+    from guardkit.export.smib import AboutBottleneck, export_smib  # torch: an optional package
+    from guardkit.train.smib_model import load_bottleneck
+
+    about = AboutBottleneck(
+        f"smib-{args.name}", args.version, args.licence, base=args.base, layer=args.layer
+    )
+    print(f"wrote {export_smib(load_bottleneck(args.work), args.out, about).path}")
     return 0
 
 

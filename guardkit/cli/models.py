@@ -50,7 +50,12 @@ def run_list(args: argparse.Namespace) -> int:
         print(
             f"{artifact.manifest.id}  {about['precision']}, {about['size_mb']} MB, {artifact.path}"
         )
-        print(f"  scores {', '.join(artifact.manifest.categories)}")
+        filtered = artifact.manifest.bottleneck
+        print(
+            f"  filters what {filtered.layer} of {filtered.base} gives"
+            if filtered
+            else f"  scores {', '.join(artifact.manifest.categories)}"
+        )
     return 0
 
 

@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 
 from guardkit.cli import image_heads
-from guardkit.cli.shared import Verbs, add_verb, log_progress, require_torch
+from guardkit.cli.shared import (
+    Verbs,
+    add_verb,
+    at_least_zero,
+    log_progress,
+    positive,
+    require_torch,
+)
 
 
 def add(verbs: Verbs) -> None:
@@ -103,6 +110,38 @@ def add(verbs: Verbs) -> None:
     rewriter.set_defaults(run=run_prompt_rewriter)
     image_heads.add_training(models)
     _add_image_transform(models)
+    _add_smib(models)
+
+
+def _add_smib(models: Verbs) -> None:
+    """What the training of a bottleneck takes; its defaults are those of `SmibSettings`."""
+    smib = add_verb(
+        models,
+        "smib",
+        text="train a bottleneck: features lose whether they are toxic; start again to resume",
+        example="guardkit train smib --features features.npz --work runs/smib",
+    )
+    smib.add_argument(
+        "--features",
+        required=True,
+        type=Path,
+        help=".npz: states [N, T, d] or [N, d], toxic [N]; mask [N, T], targets [N] where there are any",
+    )
+    smib.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
+    smib.add_argument("--form", choices=("residual", "published"), default="residual")
+    smib.add_argument("--width", type=positive, default=128, help="inner width, residual form")
+    smib.add_argument(
+        "--loss", choices=("plugin", "dual", "tovilag_release"), default="plugin", help="of theta"
+    )
+    smib.add_argument("--weight", type=float, default=20.0, help="of that loss")
+    smib.add_argument("--task-weight", type=float, default=1.0)
+    smib.add_argument(
+        "--steps", type=at_least_zero, default=1500, help="0: the linear erasure alone"
+    )
+    smib.add_argument("--rate", type=float, default=1e-3, help="learning rate of theta")
+    smib.add_argument("--seed", type=int, default=20261127)
+    smib.add_argument("--threads", type=positive, default=1)
+    smib.set_defaults(run=run_smib)
 
 
 def _add_classifier(text: argparse.ArgumentParser) -> None:
@@ -229,6 +268,30 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
     )
     written = args.own / "written" / "repairs"
     train_rewriter(args.base, args.data, written, args.work, settings, start=args.start)
+    return 0
+
+
+def run_smib(args: argparse.Namespace) -> int:
+    """Train a bottleneck on features."""
+    require_torch("training", "train")
+    from guardkit.train.smib import SmibSettings, train_smib  # torch: an optional package
+    from guardkit.train.smib_features import read_features
+    from guardkit.train.smib_losses import Loss
+    from guardkit.train.smib_model import Form
+
+    log_progress()
+    settings = SmibSettings(
+        form=Form(args.form),
+        width=args.width,
+        loss=Loss(args.loss),
+        weight=args.weight,
+        task_weight=args.task_weight,
+        steps=args.steps,
+        rate=args.rate,
+        seed=args.seed,
+        threads=args.threads,
+    )
+    train_smib(read_features(args.features), args.work, settings)
     return 0
 
 

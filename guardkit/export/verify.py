@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from guardkit.artifacts import Artifact, RunnerOptions
 from guardkit.errors import ManifestError, ParityError
+from guardkit.export.bottleneck_parity import load_bottleneck_card, worst_of_features
 from guardkit.export.image_parity import (
     FaceParityCard,
     ImageParityCard,
@@ -24,6 +25,7 @@ from guardkit.export.image_parity import (
 )
 from guardkit.export.transform_parity import EditParityCard, worst_of_edits
 from guardkit.runtime.base import Runner, open_runner
+from guardkit.steer.bottleneck import Bottleneck
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
 
@@ -72,7 +74,7 @@ class Parity:
     tolerance: float
     token_tolerance: float
     of: str = "logits"
-    """What `worst` is a difference of: `logits`, of an image model `scores` or `maps`."""
+    """What `worst` is a difference of: `logits`, of an image model `scores` or `maps`, of a bottleneck `features`."""
 
     @property
     def holds(self) -> bool:
@@ -89,11 +91,17 @@ def verify(artifact: Artifact, *, options: RunnerOptions | None = None) -> Parit
         ParityError: An output differs beyond the tolerance.
     """
     artifact.verify()
+    if artifact.manifest.bottleneck is not None:
+        return _held(artifact, replay_bottleneck(artifact, options))
     runner = open_runner(artifact, options or RunnerOptions())
     if artifact.manifest.sees_images:
         parity = replay_images(artifact, runner)
     else:
         parity = replay(artifact, runner, load_card(artifact))
+    return _held(artifact, parity)
+
+
+def _held(artifact: Artifact, parity: Parity) -> Parity:
     if not parity.holds:
         raise ParityError(
             f"{artifact.path}: {parity.of} differ by {parity.worst:.4f} ({parity.where}), token logits by "
@@ -101,6 +109,13 @@ def verify(artifact: Artifact, *, options: RunnerOptions | None = None) -> Parit
             "Export the artifact again on this backend."
         )
     return parity
+
+
+def replay_bottleneck(artifact: Artifact, options: RunnerOptions | None) -> Parity:
+    """Run the drawn features of a bottleneck and compare; errors as in `worst_of_features`."""
+    card = load_bottleneck_card(artifact)
+    worst, where = worst_of_features(Bottleneck(artifact, options), card)
+    return Parity(worst, where, 0.0, card.tolerance, 0.0, of="features")
 
 
 def replay_images(artifact: Artifact, runner: Runner) -> Parity:

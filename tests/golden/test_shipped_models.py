@@ -24,6 +24,8 @@ ROUNDING = 0.1
         "image-safety-second",
         "face-detector",
         "image-transform",
+        "smib-smollm2",
+        "smib-minilm",
     ],
 )
 def test_a_shipped_model_holds_to_its_parity_card(name: str) -> None:
