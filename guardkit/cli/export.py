@@ -7,8 +7,10 @@ import logging
 from pathlib import Path
 
 from guardkit.artifacts import TensorRT
+from guardkit.cli.shapes_world import add_export as add_shapes_world
 from guardkit.cli.shared import Verbs, add_verb, named_artifact, positive, read_policy
-from guardkit.cli.train import add_sources, require_torch
+from guardkit.cli.train import add_sources
+from guardkit.cli.training import require_torch
 from guardkit.errors import InputError, MissingExtraError
 from guardkit.evaluate.read import read_labelled
 from guardkit.taxonomy import TAXONOMY
@@ -55,6 +57,7 @@ def add(verbs: Verbs) -> None:
         one.set_defaults(run=run)
     _add_smib(kinds)
     _add_image_safety(kinds)
+    add_shapes_world(kinds)
     _add_hf(kinds)
     _add_conversions(kinds)
     card = add_verb(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
-from importlib.util import find_spec
 from pathlib import Path
 
+from guardkit.cli.shapes_world import add_training as add_shapes_world
 from guardkit.cli.shared import Verbs, add_verb, positive
-from guardkit.errors import MissingExtraError
+from guardkit.cli.training import log_progress, require_torch
 
 
 def add(verbs: Verbs) -> None:
@@ -101,6 +100,7 @@ def add(verbs: Verbs) -> None:
     )
     rewriter.add_argument("--threads", type=int, default=1)
     rewriter.set_defaults(run=run_prompt_rewriter)
+    add_shapes_world(models)
     _add_smib(models)
 
 
@@ -166,7 +166,7 @@ def run_text_safety(args: argparse.Namespace) -> int:
     from guardkit.train.classifier import Settings, train  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    _log_progress()
+    log_progress()
     settings = Settings(
         rows=args.rows, threads=args.threads, encoder_rate=args.rate, seed=args.seed
     )
@@ -182,7 +182,7 @@ def run_text_safety_multi(args: argparse.Namespace) -> int:
     from guardkit.train.multilingual import load_multilingual
     from guardkit.train.vocabulary import trim_vocabulary
 
-    _log_progress()
+    log_progress()
     folders, base = Folders(args.data, args.own), args.work / "base"
     if not (base / "config.json").is_file():
         pool = load_multilingual(folders, split="train")
@@ -205,7 +205,7 @@ def run_soft_labels(args: argparse.Namespace) -> int:
     from guardkit.export.soft_labels import LabelPlan, label_softly  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    _log_progress()
+    log_progress()
     plan = LabelPlan(rows=args.rows, threads=args.threads)
     folders = Folders(args.data, args.own)
     path = label_softly(args.teacher, find_artifact("text-safety"), folders, args.work, plan)
@@ -220,7 +220,7 @@ def run_text_safety_fast(args: argparse.Namespace) -> int:
     from guardkit.export.distil import Plan, distil_fast  # torch: an optional package
     from guardkit.train.mixture import Folders
 
-    _log_progress()
+    log_progress()
     plan = Plan(args.rows, args.processes, args.version, args.flagged)
     full = find_artifact("text-safety")
     artifact = distil_fast(full, Folders(args.data, args.own), args.work, args.out, plan)
@@ -233,7 +233,7 @@ def run_pii_tagger(args: argparse.Namespace) -> int:
     require_torch("training", "train")
     from guardkit.train.tagger import TaggerSettings, train_tagger  # torch: an optional package
 
-    _log_progress()
+    log_progress()
     settings = TaggerSettings(
         share=args.share, encoder_rate=args.rate, seed=args.seed, threads=args.threads
     )
@@ -248,7 +248,7 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
     from guardkit.train.repairs import Draws  # pyarrow: an optional package
     from guardkit.train.rewriter import RewriterSettings, train_rewriter  # torch: likewise
 
-    _log_progress()
+    log_progress()
     settings = RewriterSettings(
         draws=Draws(*args.draws),
         decoder_rate=args.rate,
@@ -268,7 +268,7 @@ def run_smib(args: argparse.Namespace) -> int:
     from guardkit.train.smib_losses import Loss
     from guardkit.train.smib_model import Form
 
-    _log_progress()
+    log_progress()
     settings = SmibSettings(
         form=Form(args.form),
         width=args.width,
@@ -282,18 +282,3 @@ def run_smib(args: argparse.Namespace) -> int:
     )
     train_smib(read_features(args.features), args.work, settings)
     return 0
-
-
-def _log_progress() -> None:
-    logging.basicConfig(format="%(asctime)s %(message)s")
-    logging.getLogger("guardkit").setLevel(logging.INFO)
-
-
-def require_torch(feature: str, extra: str) -> None:
-    """Say which extra is missing before a long import fails.
-
-    Raises:
-        MissingExtraError: torch is not installed.
-    """
-    if find_spec("torch") is None:
-        raise MissingExtraError(feature, extra)
