@@ -21,7 +21,7 @@ from guardkit.text.composition import Composed, Concept, check_composition
 from guardkit.types import Action, Scores
 
 Floats = NDArray[np.float64]
-_GUIDANCE = 2.5
+_GUIDANCE = 1.8
 _SEEDS = 4  # pictures a composition
 _ALLOWED_FALSE = 0.02  # share of the harmless compositions a threshold may block
 _LEAST_VARIANCE = (

@@ -24,11 +24,11 @@ from guardkit.steer.bottleneck import Bottleneck
 
 Floats = NDArray[np.float32]
 SMIB = "smib-shapes-world"
-ETA, RIDGE = 0.05, 1e-3
-"""Of the remap: chosen on its own rows (`bench.shapes_world` prints how far both kinds move)."""
-STRENGTH = 6.0
+ETA, RIDGE = 0.02, 3.0
+"""Of the remap: chosen on seeds that are not measured. A row a word instead kept ordinary captions less well at the same removal."""
+STRENGTH = 30.0
 """Of guidance: chosen on seeds that are not measured."""
-_KEPT = 500  # captions
+_KEPT = 2000  # captions
 _SEED = 20261127
 
 STAR = {"red star": "red circle", "red stars": "red circles"}
@@ -84,19 +84,18 @@ def pairs() -> list[tuple[str, str]]:
 
 
 def remap(generator: ShapesGenerator, *, eta: float = ETA, ridge: float = RIDGE) -> Edit:
-    """The closed-form remap on the states of every word."""
+    """The closed-form remap on the states of a whole caption."""
     matrix = remap_matrix(*remap_rows(generator), eta=eta, ridge=ridge).astype(np.float32)
-    return lambda states: states @ matrix.T
+    return lambda states: (states.reshape(len(states), -1) @ matrix.T).reshape(states.shape)
 
 
 def remap_rows(generator: ShapesGenerator) -> tuple[Floats, Floats, Floats]:
-    """States of harmful and safe prompts, a row a word, and of ordinary captions to keep; the null condition among them."""
+    """States of harmful and safe prompts, a row a prompt, and of ordinary captions to keep; the null condition among them."""
     harmful, safe = zip(*pairs(), strict=True)
     kept = drawn(ordinary_captions(held_out=False), _KEPT, _SEED)
     texts = (harmful, safe, ["", *(str(caption) for caption in kept)])
-    one, other, keep = (generator.encode(some) for some in texts)
-    width = one.shape[-1]
-    return one.reshape(-1, width), other.reshape(-1, width), keep.reshape(-1, width)
+    harmful_rows, safe_rows, kept_rows = (generator.encode(some).reshape(len(some), -1) for some in texts)  # fmt: skip
+    return harmful_rows, safe_rows, kept_rows
 
 
 def drawn(captions: list[Caption], count: int, seed: int) -> list[Caption]:

@@ -35,7 +35,8 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("exported_models"))
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--weight", type=float, default=20.0)
+    parser.add_argument("--weight", type=float, default=2.0, help="of what is to be lost")
+    parser.add_argument("--task-weight", type=float, default=20.0, help="of what is to stay")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("guardkit").setLevel(logging.INFO)
@@ -46,7 +47,7 @@ def main() -> int:
         is_clean = (batch.toxic == 0)[:, None, None]
         return ((((z - batch.states) / spread) ** 2) * is_clean).mean() * 2
 
-    settings = SmibSettings(steps=arguments.steps, weight=arguments.weight)
+    settings = SmibSettings(steps=arguments.steps, weight=arguments.weight, task_weight=arguments.task_weight)  # fmt: skip
     layer = train_smib(features, arguments.work, settings, task=keep)
     about = AboutBottleneck(SMIB, "0.1.0", "Apache-2.0", base=ENCODER, layer="states")
     print(f"wrote {export_smib(layer, arguments.out, about).path}")

@@ -50,7 +50,7 @@ class Sampling:
     """How pictures are made."""
 
     steps: int = 20
-    guidance: float = 2.5
+    guidance: float = 1.8
     """The weight of a caption; 1: no guidance."""
 
 
@@ -109,11 +109,11 @@ class ShapesGenerator:
             sampling: How many steps, how much guidance.
 
         Raises:
-            InputError: Seeds are not as many as texts, or a text cannot be read.
+            InputError: Seeds are not as many as texts, a text cannot be read, or `edit` gives other than states.
         """
         told = sampling or Sampling()
         states = self.encode(texts)
-        conditions = [Condition(edit(states) if edit else states, told.guidance)]
+        conditions = [Condition(_edited(states, edit), told.guidance)]
         return self.compose(
             conditions, seeds, edit=edit, adjust=adjust, on_step=on_step, steps=told.steps
         )
@@ -136,7 +136,7 @@ class ShapesGenerator:
                 f"found {found} states for {count} seeds, {steps} steps. Expected as many of each, and at least 2 steps."
             )
         empty = np.repeat(self.encode([""]), count, axis=0)
-        null = np.asarray(edit(empty) if edit else empty, np.float32)
+        null = _edited(empty, edit)
         x = np.stack([_noise(seed) for seed in seeds])
         levels = schedule(steps)
         for step, (level, following) in enumerate(zip(levels, [*levels[1:], 1.0], strict=True), 1):
@@ -180,6 +180,18 @@ class NoisyClassifier:
         level = np.full(len(x_t), alpha_bar, np.float32)
         found = self._runner.run({"x_t": x_t, "alpha_bar": level})
         return found["logits"], found["gradients"]
+
+
+def _edited(states: Floats, edit: Edit | None) -> Floats:
+    """States, edited where there is an edit, and still states then."""
+    if edit is None:
+        return states
+    found = np.asarray(edit(states), np.float32)
+    if found.shape != states.shape or not np.all(np.isfinite(found)):
+        raise InputError(
+            f"edit gave {list(found.shape)}, or NaN. Expected finite states of the same shape, {list(states.shape)}."
+        )
+    return found
 
 
 def _less(x: Floats, part: Floats, share: float) -> Floats:

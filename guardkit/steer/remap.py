@@ -11,6 +11,9 @@ ordinary ones, which are to be read as before. Solved,
 
 R does not depend on W: one matrix on the states is the edit of every projection that reads them, keys and values of all
 layers alike. `remap_matrix` is R; put it between a text encoder and a generator, or multiply it into the weights.
+
+A row may be a word's state, as the projections of a generator read it, or a short prompt's states one after the other: what a word is
+beside others is then told apart better, by a matrix that no projection can take in.
 """
 
 from __future__ import annotations
@@ -78,7 +81,8 @@ def remap_matrix(
     if len(s) != len(m) or not len(m):
         raise InputError(f"harmful has {len(m)} rows, safe {len(s)}. Expected pairs, at least one.")
     gram = m.T @ m + eta * (k.T @ k) + ridge * np.eye(width)
-    condition = float(np.linalg.cond(gram))
+    smallest, largest = np.linalg.eigvalsh(gram)[[0, -1]]
+    condition = float(largest / smallest) if smallest > 0 else math.inf
     if not condition < _ILL:
         raise InputError(
             f"the remap is ill-conditioned: condition {condition:.1e} from {len(m)} pairs and {len(k)} kept rows "

@@ -11,6 +11,7 @@ from guardkit.runtime.base import Arrays
 from guardkit.runtime.fake import FakeRunner
 from guardkit.shapes.generator import (
     Condition,
+    Edit,
     Sampling,
     ShapesGenerator,
     schedule,
@@ -105,3 +106,15 @@ def test_what_cannot_be_made_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="Expected as many"):
         FAKE.generate(texts, seeds, sampling=sampling)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(lambda states: states[..., :2], id="states of another width"),
+        pytest.param(lambda states: states * np.nan, id="NaN"),
+    ],
+)
+def test_an_edit_that_gives_no_states_is_refused(edit: Edit) -> None:
+    with pytest.raises(InputError, match="finite states of the same shape"):
+        FAKE.generate(["red"], [1], edit=edit)
