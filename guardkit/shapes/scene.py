@@ -63,7 +63,7 @@ def render(things: Sequence[Thing]) -> Floats:
     """A scene as f32 [16, 16, 3] in [0, 1]; later things lie over earlier ones.
 
     >>> picture = render([Thing(Colour.RED, Shape.CIRCLE, 8, 8, 4)])
-    >>> picture.shape, picture[8, 8].tolist() == PALETTE[Colour.RED].tolist()
+    >>> picture.shape, bool(np.allclose(picture[8, 8], PALETTE[Colour.RED]))
     ((16, 16, 3), True)
     """
     picture = np.broadcast_to(GROUND, (SIDE, SIDE, 3)).copy()
