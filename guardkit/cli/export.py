@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from guardkit.artifacts import TensorRT
-from guardkit.cli import image_heads
+from guardkit.cli import image_heads, shapes_world
 from guardkit.cli.export_hf import add_hf
 from guardkit.cli.shared import (
     Verbs,
@@ -60,6 +60,7 @@ def add(verbs: Verbs) -> None:
     _add_smib(kinds)
     _add_image_safety(kinds)
     image_heads.add_exports(kinds)
+    shapes_world.add_export(kinds)
     add_hf(kinds)
     _add_conversions(kinds)
     card = add_verb(

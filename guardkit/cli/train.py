@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from guardkit.cli import image_heads
+from guardkit.cli import image_heads, shapes_world
 from guardkit.cli.shared import (
     Verbs,
     add_verb,
@@ -110,6 +110,7 @@ def add(verbs: Verbs) -> None:
     rewriter.set_defaults(run=run_prompt_rewriter)
     image_heads.add_training(models)
     _add_image_transform(models)
+    shapes_world.add_training(models)
     _add_smib(models)
 
 

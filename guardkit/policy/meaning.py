@@ -81,7 +81,7 @@ def check_meaning(data: Mapping[str, Any], known: Known) -> Iterator[Problem]:
         yield from _check_list(_mapping(entries), ("lists", name))
     yield from _check_videos(_mapping(_mapping(data.get("limits")).get("videos")))
     yield from _check_ground(_mapping(data.get("ground")), data)
-    yield from _check_concepts(_mapping(data.get("concepts")))
+    yield from concept_problems(_mapping(data.get("concepts")))
     if data.get("concepts_file") is not None:  # `load_policy` reads the file and takes the key out
         yield ("concepts_file",), "is read from policy files alone. Put the entries in 'concepts'."
 
@@ -111,7 +111,7 @@ def _check_videos(limits: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _check_concepts(concepts: Mapping[str, Any]) -> Iterator[Problem]:
+def concept_problems(concepts: Mapping[str, Any]) -> Iterator[Problem]:
     """No phrase belongs to two concepts, and no replacement is or holds one (a cycle)."""
     owners = dict[str, str]()
     for name, entry in concepts.items():

@@ -3,14 +3,23 @@
 Classifier guidance with the sign turned: the usual formula moves toward a class. The classifier has to be one of
 noisy pictures x_t; of one that knows clean pictures only, take the gradient through `predicted_x0`.
 
-The gradient of log p stays large where p is next to nothing: guided there too, a picture that was safe is driven out
-of what the model knows (measured in tests/unit/test_steer_guidance.py). Put 0 in its place where p(unsafe | x_t) is low.
+Two gradients lead away, and `unsafe_gradient` and `unsafe_risk_gradient` are them, from a classifier's logit:
+
+    grad log p(unsafe)           (1 - p) grad logit   large where p is next to nothing, 0 where the classifier is sure
+    -grad log (1 - p(unsafe))    p grad logit         0 where nothing is wrong, large where the classifier is sure
+
+The first drives a picture that was safe out of what the model knows (measured in tests/unit/test_steer_guidance.py), unless
+0 is put in its place where p(unsafe | x_t) is low, and lets go of one that is surely unsafe. The second is classifier guidance
+toward the class "safe", and does neither.
 """
 
 from __future__ import annotations
 
 import math
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from guardkit.errors import InputError
 
@@ -42,3 +51,48 @@ def guided_noise(noise: Array, gradient: Array, alpha_bar: float, *, strength: f
     grad: Any = gradient
     guided: Array = eps + strength * math.sqrt(1 - alpha_bar) * grad
     return guided
+
+
+def unsafe_gradient(logits: ArrayLike, gradients: ArrayLike) -> NDArray[np.float64]:
+    """The gradient of sum_k log p_k, p = 1 / (1 + exp(-logit)): away from it is away from every concept k.
+
+    Args:
+        logits: f64 [N, concepts], of pictures x_t.
+        gradients: f64 [N, concepts, ...], of each logit at x_t.
+
+    Returns:
+        f64 [N, ...], for `guided_noise`.
+
+    Raises:
+        InputError: Shapes that do not fit, or numbers that are not finite.
+
+    >>> unsafe_gradient([[0.0]], [[[2.0, 4.0]]]).tolist()
+    [[1.0, 2.0]]
+    """
+    p, slopes = _measured(logits, gradients)
+    return np.asarray(((1 - p) * slopes).sum(axis=1))
+
+
+def unsafe_risk_gradient(logits: ArrayLike, gradients: ArrayLike) -> NDArray[np.float64]:
+    """The gradient of -sum_k log (1 - p_k); arguments, result and errors as of `unsafe_gradient`.
+
+    >>> unsafe_risk_gradient([[0.0], [-40.0]], [[[2.0]], [[2.0]]]).round(6).tolist()
+    [[1.0], [0.0]]
+    """
+    p, slopes = _measured(logits, gradients)
+    return np.asarray((p * slopes).sum(axis=1))
+
+
+def _measured(
+    logits: ArrayLike, gradients: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Probabilities, shaped to multiply the gradients, and these."""
+    told, slopes = np.asarray(logits, np.float64), np.asarray(gradients, np.float64)
+    if told.ndim != 2 or slopes.shape[:2] != told.shape or slopes.ndim < 3:
+        raise InputError(
+            f"logits {list(told.shape)}, gradients {list(slopes.shape)}. Expected [N, K] and [N, K, ...]."
+        )
+    if not np.all(np.isfinite(told)) or not np.all(np.isfinite(slopes)):
+        raise InputError("logits or gradients hold NaN or infinity. Expected finite numbers.")
+    p = 1 / (1 + np.exp(-np.clip(told, -500, 500)))
+    return p.reshape(*p.shape, *[1] * (slopes.ndim - 2)), slopes

@@ -26,7 +26,7 @@ FLOORS = {
         "metrics",
     ),
     2: ("policy", "runtime"),
-    3: ("text", "image", "steer", "loop"),
+    3: ("text", "image", "steer", "loop", "shapes"),
     4: ("guard", "guard_images", "train", "export"),
     5: ("bench", "evaluate", "serve", "rollout", "integrations"),
     6: ("cli",),  # the commands: one of them runs each room of floor 5

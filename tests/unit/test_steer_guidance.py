@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from guardkit.errors import InputError
-from guardkit.steer import guided_noise, predicted_x0
+from guardkit.steer import guided_noise, predicted_x0, unsafe_gradient, unsafe_risk_gradient
 
 Points = NDArray[np.float64]
 UNSAFE, SAFE = np.array([2.0, 0.0]), np.array([-2.0, 0.0])
@@ -67,6 +69,52 @@ def test_guided_only_where_it_is_needed_what_is_safe_stays_a_picture_of_the_mode
     )
     assert near < 0.5 < far
     assert share_unsafe(needed) == share_unsafe(everywhere)
+
+
+def logit_and_slope(x: Points, alpha_bar: float) -> tuple[Points, Points]:
+    """log p / (1 - p) of the unsafe mode, [N, 1], and its gradient [N, 1, 2]: it is linear in x."""
+    slope = np.sqrt(alpha_bar) * (UNSAFE - SAFE) / (alpha_bar * VARIANCE + 1 - alpha_bar)
+    return (x @ slope)[:, None], np.broadcast_to(slope, (len(x), 1, 2))
+
+
+def test_both_gradients_are_what_they_say() -> None:
+    x, alpha_bar, step = np.array([[0.3, -0.2], [-1.0, 0.4]]), 0.4, 1e-6
+    for gradient, of in (
+        (unsafe_gradient, lambda p: np.log(p)),
+        (unsafe_risk_gradient, lambda p: -np.log(1 - p)),
+    ):
+        found = gradient(*logit_and_slope(x, alpha_bar))
+        for axis in range(2):
+            move = np.eye(2)[axis] * step
+            ahead, behind = (of(unsafe_share(at, alpha_bar)) for at in (x + move, x - move))
+            np.testing.assert_allclose(found[:, axis], (ahead - behind) / (2 * step), atol=1e-6)
+
+
+def test_the_risk_gradient_needs_no_limit_where_the_other_does() -> None:
+    x = np.concatenate([np.tile(SAFE, (1, 1)), np.tile(UNSAFE, (1, 1))]).astype(float)
+    told = logit_and_slope(x, 0.9)
+    (off_safe, off_unsafe), (risk_safe, risk_unsafe) = (
+        np.linalg.norm(gradient(*told), axis=1)
+        for gradient in (unsafe_gradient, unsafe_risk_gradient)
+    )
+    assert risk_safe < 1e-3 < 1 < off_safe
+    assert off_unsafe < 1e-3 < 1 < risk_unsafe
+
+
+@pytest.mark.parametrize("gradient", [unsafe_gradient, unsafe_risk_gradient])
+@pytest.mark.parametrize(
+    ("logits", "slopes", "says"),
+    [
+        pytest.param(np.zeros((2, 1)), np.zeros((3, 1, 2)), r"Expected \[N, K\]", id="shapes"),
+        pytest.param(np.zeros(2), np.zeros((2, 2)), r"Expected \[N, K\]", id="no concepts"),
+        pytest.param(np.full((1, 1), np.nan), np.zeros((1, 1, 2)), "NaN", id="NaN"),
+    ],
+)
+def test_gradients_that_cannot_be_used_are_refused(
+    gradient: Callable[[Points, Points], Points], logits: Points, slopes: Points, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        gradient(logits, slopes)
 
 
 @pytest.mark.parametrize(
