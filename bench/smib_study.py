@@ -88,6 +88,7 @@ def final() -> list[Variant]:
     return [
         Variant("smollm2-short", 29, short, _BLAMED, "blamed words unlearnt, a short training, no erasure at its end"),
         Variant("smollm2-longer", 29, longer, replace(_BLAMED, unlearn=4.0), "ships: twice as long, blamed words count four times"),
+        Variant("smollm2-balanced", 29, longer, replace(_BLAMED, unlearn=4.0, keep=2.0), "the same, clean texts count twice"),
     ]  # fmt: skip
 
 

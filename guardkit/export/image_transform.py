@@ -51,8 +51,7 @@ from guardkit.export.image_graph import IR, OPSET, SIDE, store_narrow
 from guardkit.export.to_onnx import export_graph
 from guardkit.export.transform_graph import SEEN, SEEN_NAMES, seeing_graph
 from guardkit.export.transform_parity import EditParityCard, drawn_edits, worst_of_edits
-from guardkit.image.signals import SIGNALS
-from guardkit.image.transform import (
+from guardkit.image.edit_inputs import (
     HAS_REQUEST,
     IDS,
     LOG_ODDS,
@@ -61,6 +60,7 @@ from guardkit.image.transform import (
     SIGNAL,
     edit_specs,
 )
+from guardkit.image.signals import SIGNALS
 from guardkit.runtime.base import open_runner
 from guardkit.steps import IMAGE_TRANSFORM, TEXT_SAFETY
 from guardkit.train.edit_prompts import CATEGORIES

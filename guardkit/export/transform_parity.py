@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from guardkit.artifacts import Artifact, EditOptions
 from guardkit.errors import ParityError
 from guardkit.export.image_parity import drawn_crops
-from guardkit.image.transform import (
+from guardkit.image.edit_inputs import (
     CELLS,
+    CELLS_SEEN,
     CROPS,
     HAS_REQUEST,
     IDS,
     LOG_ODDS,
     MASK,
     SIGNAL,
-    options_of,
+    taken_by,
 )
 from guardkit.runtime.base import Arrays, Runner
 
@@ -56,7 +57,7 @@ def drawn_edits(options: EditOptions) -> Arrays:
     crops = drawn_crops(DRAWN * 2, options.side)
     return {
         CROPS: crops.reshape(DRAWN, 2, options.side, options.side, 3),
-        CELLS: steps(49, 0, 1),
+        CELLS: steps(CELLS_SEEN, 0, 1),
         SIGNAL: steps(len(options.signals), -1, 1),
         IDS: ids,
         MASK: np.ones_like(ids),
@@ -72,7 +73,7 @@ def worst_of_edits(artifact: Artifact, runner: Runner, card: EditParityCard) -> 
         ManifestError: The artifact compares no pictures.
         ParityError: There is nothing to compare.
     """
-    found = runner.run(drawn_edits(options_of(artifact)))["logits"]
+    found = runner.run(drawn_edits(taken_by(artifact)))["logits"]
     expected = np.array(card.logits, np.float32)
     if found.shape != expected.shape or not expected.size:
         raise ParityError(

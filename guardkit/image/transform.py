@@ -16,9 +16,20 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from PIL import Image
 
-from guardkit.artifacts import Artifact, EditOptions, TensorSpec, probability
+from guardkit.artifacts import Artifact, EditOptions, probability
 from guardkit.errors import InputError, ManifestError
 from guardkit.image.decode import Picture, Pixels
+from guardkit.image.edit_inputs import (
+    CELLS,
+    CROPS,
+    HAS_REQUEST,
+    IDS,
+    LOG_ODDS,
+    MASK,
+    OUTPUT,
+    SIGNAL,
+    taken_by,
+)
 from guardkit.image.faces import FACE, FaceDetector
 from guardkit.image.prepare import crop_of
 from guardkit.image.signals import LONGEST, SIGNALS, Difference, difference_of
@@ -26,10 +37,6 @@ from guardkit.runtime.base import Arrays, Runner, checked_output
 from guardkit.runtime.clock import Stop
 from guardkit.types import Region, Scored, Scores
 
-CROPS, CELLS, SIGNAL, IDS, MASK, LOG_ODDS, HAS_REQUEST, OUTPUT = (
-    "crops", "cells", "signals", "input_ids", "attention_mask", "log_odds", "has_request", "logits",
-)  # fmt: skip
-_CELLS = 49
 _MOST_WINDOWS = 8  # of a request; each takes a run of the graph
 _LEAST = 1e-4  # a probability of text-safety, so that its log-odds stay finite
 LOG_ODDS_SCALE = 0.2  # as of the encoder's log-odds
@@ -174,36 +181,15 @@ def _regions(
 
 
 def options_of(artifact: Artifact) -> EditOptions:
-    """How an artifact takes edits.
+    """As `edit_inputs.options_of`, and it is made for the numbers that are measured here.
 
     Raises:
-        ManifestError: It takes none, or other numbers than this guardkit measures.
+        ManifestError: It takes no edits, or other numbers than this guardkit measures.
     """
-    manifest, options = artifact.manifest, artifact.manifest.edits
-    if options is None or manifest.text is None:
-        raise ManifestError(f"{artifact.path}: task '{manifest.task}' compares no pictures.")
+    options = taken_by(artifact)
     if options.signals != SIGNALS:
         raise ManifestError(
             f"{artifact.path}: made for {len(options.signals)} signals, this guardkit measures {len(SIGNALS)} "
             "or others. Train and export it again."
         )
-    if manifest.inputs != edit_specs(options):
-        raise ManifestError(
-            f"{artifact.path}: found inputs {manifest.inputs}. Expected {edit_specs(options)}. "
-            "Export the artifact again."
-        )
     return options
-
-
-def edit_specs(options: EditOptions) -> tuple[TensorSpec, ...]:
-    """The inputs of a graph with these options."""
-    side, tokens = options.side, ("edits", "tokens")
-    return (
-        TensorSpec(CROPS, "uint8", ("edits", 2, side, side, 3)),
-        TensorSpec(CELLS, "float32", ("edits", _CELLS)),
-        TensorSpec(SIGNAL, "float32", ("edits", len(options.signals))),
-        TensorSpec(IDS, "int64", tokens),
-        TensorSpec(MASK, "int64", tokens),
-        TensorSpec(LOG_ODDS, "float32", ("edits", len(options.said))),
-        TensorSpec(HAS_REQUEST, "float32", ("edits", 1)),
-    )
