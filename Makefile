@@ -36,7 +36,7 @@ policies: $(VENV)/.dev  ## run every shipped policy's cases, and find rules with
 	$(BIN)/guardkit policy test policies/*.yaml
 
 test-train: $(TRAIN)/.done  ## run the tests of training and export (installs torch)
-	$(TRAIN)/bin/python -m pytest tests/training guardkit/train guardkit/export
+	$(TRAIN)/bin/python -m pytest tests/training guardkit/train guardkit/export guardkit/integrations/bottleneck.py
 
 test-ocr: $(OCR)/.done  ## run the tests that read text in images (installs OpenCV)
 	$(OCR)/bin/python -m pytest tests/ocr

@@ -3,7 +3,12 @@
 from importlib.util import find_spec
 
 _ROOMS = {
-    "torch": ["guardkit/train/*", "guardkit/export/*", "tests/training"],  # make test-train
+    "torch": [  # make test-train
+        "guardkit/train/*",
+        "guardkit/export/*",
+        "guardkit/integrations/bottleneck.py",
+        "tests/training",
+    ],
     "rapidocr": ["tests/ocr"],  # make test-ocr
     "av": ["guardkit/image/video.py", "tests/video"],  # make test-video
     "openai": ["tests/openai"],  # make test-openai
