@@ -158,8 +158,15 @@ def _joined(parts: tuple[ModelProto, ModelProto, ModelProto]) -> ModelProto:
     )
     both = compose.merge_models(reading, deciding, io_map=[(_VECTORS, _VECTORS)])
     joined = compose.merge_models(seeing, both, io_map=[(SEEN, SEEN)], outputs=[OUTPUT])
+    _name_nodes(joined)
     onnx.checker.check_model(joined)
     return joined
+
+
+def _name_nodes(model: ModelProto) -> None:
+    """Give each node a name: onnxruntime 1.20 names what it fuses after it, and refuses two of one name."""
+    for at, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{at}"
 
 
 def _expected(parts: tuple[ModelProto, ModelProto, ModelProto]) -> NDArray[np.float32]:

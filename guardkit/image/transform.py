@@ -186,10 +186,10 @@ def options_of(artifact: Artifact) -> EditOptions:
     Raises:
         ManifestError: It takes no edits, or other numbers than this guardkit measures.
     """
-    options = taken_by(artifact)
-    if options.signals != SIGNALS:
+    options = artifact.manifest.edits
+    if options is not None and options.signals != SIGNALS:
         raise ManifestError(
             f"{artifact.path}: made for {len(options.signals)} signals, this guardkit measures {len(SIGNALS)} "
             "or others. Train and export it again."
         )
-    return options
+    return taken_by(artifact)
