@@ -87,8 +87,10 @@ def final() -> list[Variant]:
     short = replace(_LONG, erased_after=False)
     return [
         Variant("smollm2-short", 29, short, _BLAMED, "blamed words unlearnt, a short training, no erasure at its end"),
-        Variant("smollm2-longer", 29, longer, replace(_BLAMED, unlearn=4.0), "ships: twice as long, blamed words count four times"),
+        Variant("smollm2-longer", 29, longer, replace(_BLAMED, unlearn=4.0), "twice as long, blamed words count four times"),
         Variant("smollm2-balanced", 29, longer, replace(_BLAMED, unlearn=4.0, keep=2.0), "the same, clean texts count twice"),
+        Variant("smollm2-thorough", 29, replace(longer, steps=320), replace(_BLAMED, unlearn=4.0, keep=2.0), "the same, 320 steps"),
+        Variant("smollm2-weighed", 29, longer, replace(_BLAMED, unlearn=4.0, keep=1.75), "ships: between longer and balanced"),
     ]  # fmt: skip
 
 
