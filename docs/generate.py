@@ -388,7 +388,7 @@ def _figures(report: BenchReport) -> str:
     return (
         f"| measured | {machine.name}, one thread, int8 |\n|---|---|\n{table}\n\n"
         f"Harm alone, by `text-safety`, the cascade off. `text-to-image` also asks who is named (one more run of a model of that size, which ordinary words\n"
-        f"are spared) and has its rewriter read every prompt (another); with those 284 MB are installed (`make test-wheel`).\n"
+        f"are spared) and has its rewriter read every prompt (another); with those 287 MB are installed (`make test-wheel`).\n"
         f"`make bench` measures it again; all lengths, and other libraries on the same texts: [bench/RESULTS.md](bench/RESULTS.md).\n"
     )
 
