@@ -97,6 +97,9 @@ def add(verbs: Verbs) -> None:
     rewriter.add_argument(
         "--start", type=Path, help="--work of a run to go on from, or the artifact"
     )
+    rewriter.add_argument(
+        "--targets", type=Path, help="--work of rewriter-targets, instead of what people wrote"
+    )
     rewriter.add_argument("--rate", type=float, default=1e-3, help="learning rate of the decoder")
     rewriter.add_argument(
         "--draws",
@@ -108,10 +111,36 @@ def add(verbs: Verbs) -> None:
     )
     rewriter.add_argument("--threads", type=int, default=1)
     rewriter.set_defaults(run=run_prompt_rewriter)
+    _add_rewriter_targets(models)
     image_heads.add_training(models)
     _add_image_transform(models)
     shapes_world.add_training(models)
     _add_smib(models)
+
+
+def _add_rewriter_targets(models: Verbs) -> None:
+    """What choosing targets takes; its defaults are those of `TargetSettings`."""
+    targets = add_verb(
+        models,
+        "rewriter-targets",
+        text="choose what rude sentences are to become, of what people and the rewriter wrote; start again to resume",
+        example="guardkit train rewriter-targets --data shared/data --language-model smollm2-135m --work runs/t1",
+    )
+    targets.add_argument("--data", required=True, type=Path, help="folder with rewrite/")
+    targets.add_argument(
+        "--language-model", required=True, type=Path, help="folder of a causal language model"
+    )
+    targets.add_argument("--work", required=True, type=Path, help="the result goes here")
+    targets.add_argument("--samples", type=int, default=3, help="of each source")
+    targets.add_argument(
+        "--part",
+        type=int,
+        nargs=2,
+        metavar=("K", "N"),
+        default=(1, 1),
+        help="the K-th of N shares of the sources: a process a core",
+    )
+    targets.set_defaults(run=run_rewriter_targets)
 
 
 def _add_smib(models: Verbs) -> None:
@@ -268,7 +297,31 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
         threads=args.threads,
     )
     written = args.own / "written" / "repairs"
-    train_rewriter(args.base, args.data, written, args.work, settings, start=args.start)
+    train_rewriter(
+        args.base,
+        args.data,
+        written,
+        args.work,
+        settings,
+        start=args.start,
+        targets=args.targets,
+    )
+    return 0
+
+
+def run_rewriter_targets(args: argparse.Namespace) -> int:
+    """Choose what rude sentences are to become."""
+    require_torch("training", "train")
+    from guardkit.train.rewriter_targets import (  # torch: an optional package
+        TargetSettings,
+        choose_targets,
+    )
+
+    log_progress()
+    part, parts = args.part
+    settings = TargetSettings(samples=args.samples, part=part - 1, parts=parts)
+    path = choose_targets(args.data, args.language_model, args.work, settings)
+    print(f"wrote {path}")
     return 0
 
 

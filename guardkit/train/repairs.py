@@ -62,7 +62,9 @@ class Draws:
     mended: int = 50_000
 
 
-def load_pairs(data: Path, written: Path, *, draws: Draws, seed: int) -> list[Pair]:
+def load_pairs(
+    data: Path, written: Path, *, draws: Draws, seed: int, chosen: Sequence[Pair] = ()
+) -> list[Pair]:
     """Every training pair, shuffled.
 
     Args:
@@ -70,12 +72,13 @@ def load_pairs(data: Path, written: Path, *, draws: Draws, seed: int) -> list[Pa
         written: `data/written/repairs`.
         draws: How much of each source.
         seed: Of all that is drawn.
+        chosen: Rude sentences and what they are to become, read instead of those of ParaDetox.
 
     Raises:
         InputError: A folder holds nothing to read, or a line has another form.
     """
     rng = np.random.default_rng(seed)
-    detox = list(paradetox(data, "train"))
+    detox = list(chosen) or list(paradetox(data, "train"))
     pairs = [_recased(pair, rng) for _ in range(draws.paradetox) for pair in detox]
     own = list(written_pairs(written, split="train"))
     pairs += [_varied(pair, rng) for _ in range(draws.written) for pair in own]

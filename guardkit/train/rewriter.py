@@ -47,6 +47,7 @@ from guardkit.train.classifier import ClippedGelu, read_tokenizer
 from guardkit.train.loop import Plan, fit, freeze_lower_half, of_similar_length
 from guardkit.train.repairs import KEEP, MENDED, Draws, Pair, load_pairs
 from guardkit.train.rewriter_start import rewriter_weights
+from guardkit.train.rewriter_targets import chosen_pairs
 
 _log = logging.getLogger(__name__)
 
@@ -296,6 +297,7 @@ def train_rewriter(
     settings: RewriterSettings,
     *,
     start: Path | None = None,
+    targets: Path | None = None,
 ) -> None:
     """Train on pairs and leave the model in `work`.
 
@@ -306,6 +308,7 @@ def train_rewriter(
         work: Checkpoints and the result go here.
         settings: What the run is made of.
         start: The --work of an earlier run to go on from, or the artifact `prompt-rewriter`.
+        targets: What `rewriter_targets` chose for rude sentences; None: what people wrote for them.
     """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
@@ -313,7 +316,8 @@ def train_rewriter(
     tokenizer_json = read_tokenizer(base)
     (work / "tokenizer.json").write_bytes(tokenizer_json)
     encoder = Encoder(tokenizer_json, max_tokens=MAX_TOKENS + 1, overlap=8)
-    pairs = load_pairs(data, written, draws=settings.draws, seed=settings.seed)
+    chosen = chosen_pairs(targets) if targets else ()
+    pairs = load_pairs(data, written, draws=settings.draws, seed=settings.seed, chosen=chosen)
     lessons = lessons_of(pairs, encoder)
     pieces = vocabulary_of(lessons)
     columns = {token: at for at, token in enumerate(pieces)}

@@ -37,11 +37,12 @@ def build_clip(folder: Path, *, seed: int = 3) -> Path:
             if one.dim() > 1 and "embedding" not in name:
                 one.mul_(2)  # the usual start is so small that all pictures look alike
     model.save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Whole words; texts of a few."""
     vocabulary = {word: at for at, word in enumerate(_WORDS)}
     plain = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     plain.pre_tokenizer = Whitespace()
