@@ -101,7 +101,7 @@ def main() -> int:
     parser.add_argument(
         "--finished",
         action="store_true",
-        help="run nothing, write the results of the variants that are there",
+        help="run nothing, write the results of the variants that are there, and leave those of the others as they are",
     )
     parser.add_argument("--out", type=Path, default=Path("bench/results/smib_generator.json"))
     arguments = parser.parse_args()
@@ -126,6 +126,8 @@ def main() -> int:
         _make(study, variant, prompts, texts, captured)
     if arguments.only is None:
         found = _results(study, variants, texts, captured)
+        if arguments.finished and arguments.out.is_file():
+            found = _beside(found, json.loads(arguments.out.read_text()))
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps(found))
     return 0
@@ -183,6 +185,14 @@ def _results(study: Study, variants: Sequence[tuple[Variant, list[Prompt]]], tex
         "cpu_s": _times(study),
         "variants": rows,
     }
+
+
+def _beside(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """New results among earlier ones, in the order of the study."""
+    rows = {row["name"]: row for row in [*before["variants"], *found["variants"]]}
+    order = [one.name for one in [*ablation(), *others(), *final()]]
+    cpu_s = dict(sorted((before["cpu_s"] | found["cpu_s"]).items()))
+    return found | {"cpu_s": cpu_s, "variants": [rows[name] for name in order if name in rows]}
 
 
 def _times(study: Study) -> dict[str, float]:
