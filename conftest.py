@@ -7,6 +7,7 @@ _ROOMS = {
         "guardkit/train/*",
         "guardkit/export/*",
         "guardkit/integrations/bottleneck.py",
+        "guardkit/integrations/diffusers_steer.py",
         "tests/training",
     ],
     "rapidocr": ["tests/ocr"],  # make test-ocr
