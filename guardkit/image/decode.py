@@ -9,7 +9,7 @@ Imported where an image is read only: Pillow is the extra `image`.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from guardkit.errors import ImageError, InputError, MissingExtraError
+from guardkit.image.memory import give_back
 from guardkit.policy.rules import ImageLimits
 
 try:
@@ -37,16 +38,18 @@ _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _CHANNELS = 3
 _FACTORS = (8, 4, 2)  # those of a JPEG's decoder
 _BAND = 64  # rows of a reduced picture that are made at once; chosen: a few megabytes of what they are made of
-# EXIF orientation -> what brings the picture upright (EXIF 2.32, tag 0x0112).
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_LARGE = 4_000_000  # pixels of a picture that is decoded whole: Pillow takes 16 MB for so many
+# EXIF orientation -> upright pixels seen as they are stored (EXIF 2.32, tag 0x0112).
+_STORED: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 class Picture(Struct, frozen=True):
@@ -102,7 +105,10 @@ def decode(
     if isinstance(image, Image.Image):
         return _of_pillow(image, limits, shortest)
     where, content = _content_of(image, limits)
-    return _of_content(content, limits, where=where, shortest=shortest)
+    picture = _of_content(content, limits, where=where, shortest=shortest)
+    if _is_large((picture.width, picture.height), shortest):
+        give_back()  # here, where Pillow's own copy is gone
+    return picture
 
 
 # --- an array, a PIL image ------------------------------------------------------------------------
@@ -219,23 +225,38 @@ def _frames(
 
 
 def _upright_rgb(image: Image.Image, shortest: int | None) -> Pixels:
+    if _is_large(image.size, shortest):
+        give_back()
     image.load()
-    turn = _UPRIGHT.get(_orientation(image))
-    flat = _flat(
-        _reduced(_eight_bits(image), shortest)
-    )  # reduced first: the rest takes little memory
-    return _pixels(flat if turn is None else flat.transpose(turn))
+    turn = _orientation(image)
+    return _pixels(_reduced(image, shortest), turn)
 
 
-def _pixels(image: Image.Image) -> Pixels:
-    """The pixels of an RGB image, band by band: Pillow's own way to bytes holds them twice."""
-    rows = _BAND * max(_FACTORS)
-    if image.height <= rows:
-        return np.asarray(image)
-    pixels = np.empty((image.height, image.width, _CHANNELS), np.uint8)
-    for top in range(0, image.height, rows):
-        bottom = min(top + rows, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+def _is_large(size: tuple[int, int], shortest: int | None) -> bool:
+    return shortest is None and size[0] * size[1] >= _LARGE
+
+
+def _pixels(image: Image.Image, turn: int) -> Pixels:
+    """Upright pixels, band by band: of 20 megapixels, every step that made a picture of its own would take 80 MB.
+
+    Args:
+        image: Of any mode.
+        turn: Its EXIF orientation.
+    """
+    width, height = image.size
+    is_on_its_side = turn in _ON_ITS_SIDE
+    upright = np.empty(
+        (*((width, height) if is_on_its_side else (height, width)), _CHANNELS), np.uint8
+    )
+    stored = _STORED.get(turn, _as_it_is)(upright)
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        band = image if height <= _BAND else image.crop((0, top, width, bottom))
+        stored[top:bottom] = np.asarray(_flat(_eight_bits(band)))
+    return upright
+
+
+def _as_it_is(pixels: Pixels) -> Pixels:
     return pixels
 
 
@@ -257,8 +278,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _reduced(image: Image.Image, shortest: int | None) -> Image.Image:
-    """The mean of whole blocks of pixels, as a JPEG's decoder gives it."""
-    return shrunk(image, factor_for(image.size, shortest))
+    """The mean of whole blocks of pixels, as a JPEG's decoder gives it; as it is where no pixel is too many."""
+    factor = factor_for(image.size, shortest)
+    return image if factor == 1 else shrunk(_eight_bits(image), factor)
 
 
 def shrunk(image: Image.Image | Pixels, factor: int) -> Image.Image:
