@@ -104,8 +104,8 @@ def decode(
         return _of_array(image, limits, shortest)
     if isinstance(image, Image.Image):
         return _of_pillow(image, limits, shortest)
-    where, content = _content_of(image, limits)
-    picture = _of_content(content, limits, where=where, shortest=shortest)
+    where, file = _content_of(image, limits)
+    picture = _of_content(file, limits, where=where, shortest=shortest)
     if _is_large((picture.width, picture.height), shortest):
         give_back()  # here, where Pillow's own copy is gone
     return picture
@@ -149,13 +149,13 @@ def _of_pillow(image: Image.Image, limits: ImageLimits, shortest: int | None) ->
 # --- a file ---------------------------------------------------------------------------------------
 
 
-def _content_of(image: object, limits: ImageLimits) -> tuple[str, bytes]:
-    """Where an image comes from, for messages, and its bytes, which are not too many."""
+def _content_of(image: object, limits: ImageLimits) -> tuple[str, io.BytesIO]:
+    """Where an image comes from, for messages, and its bytes, which are not too many; closed, they are held no more."""
     if isinstance(image, bytes | bytearray | memoryview):
         _check_bytes(len(image), limits, where="image")
-        return "image", bytes(image)
+        return "image", io.BytesIO(image)
     if isinstance(image, str | Path):
-        return str(image), _file_content(Path(image), limits)
+        return str(image), io.BytesIO(_file_content(Path(image), limits))
     raise InputError(
         f"image is {type(image).__name__}. Expected a path, bytes, a PIL image or a uint8 array "
         "[height, width, 3]."
@@ -181,21 +181,22 @@ def _file_content(path: Path, limits: ImageLimits) -> bytes:
 
 
 def _of_content(
-    content: bytes, limits: ImageLimits, *, where: str, shortest: int | None
+    file: io.BytesIO, limits: ImageLimits, *, where: str, shortest: int | None
 ) -> Picture:
+    size = file.getbuffer().nbytes
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+        with Image.open(file, formats=FORMATS) as opened:
             width, height = opened.size
             check_size(width, height, limits, where=where)
             if shortest is not None and opened.format == "JPEG":
                 opened.draft(None, (shortest, shortest))
-            frames = tuple(_frames(opened, limits, shortest, where=where))
+            frames = tuple(_frames(opened, file, limits, shortest, where=where))
     except ImageError:
         raise
     except UnidentifiedImageError as e:
         raise ImageError(
             where,
-            f"{len(content)} bytes that are no image of a known format. Expected JPEG, PNG, WebP or GIF.",
+            f"{size} bytes that are no image of a known format. Expected JPEG, PNG, WebP or GIF.",
         ) from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise ImageError(
@@ -207,9 +208,14 @@ def _of_content(
 
 
 def _frames(
-    opened: Image.Image, limits: ImageLimits, shortest: int | None, *, where: str
+    opened: Image.Image,
+    file: io.BytesIO,
+    limits: ImageLimits,
+    shortest: int | None,
+    *,
+    where: str,
 ) -> Iterator[Pixels]:
-    """The frames to look at: the first, the last, and others evenly between them."""
+    """The frames to look at: the first, the last, and others evenly between them; closes the file at the last."""
     count = opened.n_frames if opened.format in _ANIMATED else 1  # type: ignore[attr-defined]
     _check_frames(count, opened.size, limits, where=where)
     chosen = set(np.linspace(0, count - 1, min(count, limits.frames)).round().astype(int).tolist())
@@ -218,16 +224,21 @@ def _frames(
             opened.seek(index)
             check_size(*opened.size, limits, where=where)
         if index in chosen:
-            yield _upright_rgb(opened, shortest)
+            yield _upright_rgb(opened, shortest, file if index == count - 1 else None)
 
 
 # --- pixels ---------------------------------------------------------------------------------------
 
 
-def _upright_rgb(image: Image.Image, shortest: int | None) -> Pixels:
+def _upright_rgb(
+    image: Image.Image, shortest: int | None, file: io.BytesIO | None = None
+) -> Pixels:
+    """Upright pixels; a file that has nothing more to give is closed, for it may be as large as they are."""
     if _is_large(image.size, shortest):
         give_back()
     image.load()
+    if file is not None:
+        file.close()
     turn = _orientation(image)
     return _pixels(_reduced(image, shortest), turn)
 

@@ -380,3 +380,16 @@ def test_an_image_error_survives_pickling() -> None:
     error = ImageError("image", "0 bytes.")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     assert (str(again), again.problem) == ("image: 0 bytes.", "0 bytes.")
+
+
+def test_a_file_that_was_read_is_not_held_beside_its_pixels(tmp_path: Path) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (1500, 1000, 3), np.uint8)  # not compressible
+    path = tmp_path / "noise.png"
+    path.write_bytes(encoded(noise))
+    limits = ImageLimits(max_bytes=path.stat().st_size)  # Python sets aside as much to read it
+    tracemalloc.start()
+    (frame,) = decode(path, limits).frames
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(frame, noise)
+    assert peak < 1.5 * frame.nbytes  # twice that, were both held
