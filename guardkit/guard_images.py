@@ -252,7 +252,7 @@ class ImageChecks:
     ) -> EditedImage | None:
         """Run the editors; None: it is an animation, whose other frames nobody looked at."""
         ask = functools.partial(self._measurer.ask, clock=check.clock)
-        edited = EditedImage(self._whole(check))
+        edited = _editable(self._whole(check), check.image)
         if len(edited.picture.frames) > 1:
             return None
         for run in runs:
@@ -352,6 +352,12 @@ def _targets(decision: Decision) -> dict[str, float]:
     for fired in decision.fired:
         lowest[fired.category] = min(fired.threshold, lowest.get(fired.category, 1.0))
     return lowest
+
+
+def _editable(picture: Picture, image: ImageInput) -> EditedImage:
+    """A picture before its edits: one that was decoded from a file is nobody else's, and not copied."""
+    is_decoded = isinstance(image, str | Path | bytes)
+    return EditedImage(picture, is_ours=is_decoded and picture.frames[0].flags.writeable)
 
 
 def _regions(

@@ -9,7 +9,7 @@ Imported where an image is read only: Pillow is the extra `image`.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from guardkit.errors import ImageError, InputError, MissingExtraError
+from guardkit.image.memory import give_back
 from guardkit.policy.rules import ImageLimits
 
 try:
@@ -37,16 +38,18 @@ _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _CHANNELS = 3
 _FACTORS = (8, 4, 2)  # those of a JPEG's decoder
 _BAND = 64  # rows of a reduced picture that are made at once; chosen: a few megabytes of what they are made of
-# EXIF orientation -> what brings the picture upright (EXIF 2.32, tag 0x0112).
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_LARGE = 4_000_000  # pixels of a picture that is decoded whole: Pillow takes 16 MB for so many
+# EXIF orientation -> upright pixels seen as they are stored (EXIF 2.32, tag 0x0112).
+_STORED: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 class Picture(Struct, frozen=True):
@@ -101,8 +104,11 @@ def decode(
         return _of_array(image, limits, shortest)
     if isinstance(image, Image.Image):
         return _of_pillow(image, limits, shortest)
-    where, content = _content_of(image, limits)
-    return _of_content(content, limits, where=where, shortest=shortest)
+    where, file = _content_of(image, limits)
+    picture = _of_content(file, limits, where=where, shortest=shortest)
+    if _is_large((picture.width, picture.height), shortest):
+        give_back()  # here, where Pillow's own copy is gone
+    return picture
 
 
 # --- an array, a PIL image ------------------------------------------------------------------------
@@ -143,13 +149,13 @@ def _of_pillow(image: Image.Image, limits: ImageLimits, shortest: int | None) ->
 # --- a file ---------------------------------------------------------------------------------------
 
 
-def _content_of(image: object, limits: ImageLimits) -> tuple[str, bytes]:
-    """Where an image comes from, for messages, and its bytes, which are not too many."""
+def _content_of(image: object, limits: ImageLimits) -> tuple[str, io.BytesIO]:
+    """Where an image comes from, for messages, and its bytes, which are not too many; closed, they are held no more."""
     if isinstance(image, bytes | bytearray | memoryview):
         _check_bytes(len(image), limits, where="image")
-        return "image", bytes(image)
+        return "image", io.BytesIO(image)
     if isinstance(image, str | Path):
-        return str(image), _file_content(Path(image), limits)
+        return str(image), io.BytesIO(_file_content(Path(image), limits))
     raise InputError(
         f"image is {type(image).__name__}. Expected a path, bytes, a PIL image or a uint8 array "
         "[height, width, 3]."
@@ -175,21 +181,22 @@ def _file_content(path: Path, limits: ImageLimits) -> bytes:
 
 
 def _of_content(
-    content: bytes, limits: ImageLimits, *, where: str, shortest: int | None
+    file: io.BytesIO, limits: ImageLimits, *, where: str, shortest: int | None
 ) -> Picture:
+    size = file.getbuffer().nbytes
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+        with Image.open(file, formats=FORMATS) as opened:
             width, height = opened.size
             check_size(width, height, limits, where=where)
             if shortest is not None and opened.format == "JPEG":
                 opened.draft(None, (shortest, shortest))
-            frames = tuple(_frames(opened, limits, shortest, where=where))
+            frames = tuple(_frames(opened, file, limits, shortest, where=where))
     except ImageError:
         raise
     except UnidentifiedImageError as e:
         raise ImageError(
             where,
-            f"{len(content)} bytes that are no image of a known format. Expected JPEG, PNG, WebP or GIF.",
+            f"{size} bytes that are no image of a known format. Expected JPEG, PNG, WebP or GIF.",
         ) from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise ImageError(
@@ -201,9 +208,14 @@ def _of_content(
 
 
 def _frames(
-    opened: Image.Image, limits: ImageLimits, shortest: int | None, *, where: str
+    opened: Image.Image,
+    file: io.BytesIO,
+    limits: ImageLimits,
+    shortest: int | None,
+    *,
+    where: str,
 ) -> Iterator[Pixels]:
-    """The frames to look at: the first, the last, and others evenly between them."""
+    """The frames to look at: the first, the last, and others evenly between them; closes the file at the last."""
     count = opened.n_frames if opened.format in _ANIMATED else 1  # type: ignore[attr-defined]
     _check_frames(count, opened.size, limits, where=where)
     chosen = set(np.linspace(0, count - 1, min(count, limits.frames)).round().astype(int).tolist())
@@ -212,30 +224,50 @@ def _frames(
             opened.seek(index)
             check_size(*opened.size, limits, where=where)
         if index in chosen:
-            yield _upright_rgb(opened, shortest)
+            yield _upright_rgb(opened, shortest, file if index == count - 1 else None)
 
 
 # --- pixels ---------------------------------------------------------------------------------------
 
 
-def _upright_rgb(image: Image.Image, shortest: int | None) -> Pixels:
+def _upright_rgb(
+    image: Image.Image, shortest: int | None, file: io.BytesIO | None = None
+) -> Pixels:
+    """Upright pixels; a file that has nothing more to give is closed, for it may be as large as they are."""
+    if _is_large(image.size, shortest):
+        give_back()
     image.load()
-    turn = _UPRIGHT.get(_orientation(image))
-    flat = _flat(
-        _reduced(_eight_bits(image), shortest)
-    )  # reduced first: the rest takes little memory
-    return _pixels(flat if turn is None else flat.transpose(turn))
+    if file is not None:
+        file.close()
+    turn = _orientation(image)
+    return _pixels(_reduced(image, shortest), turn)
 
 
-def _pixels(image: Image.Image) -> Pixels:
-    """The pixels of an RGB image, band by band: Pillow's own way to bytes holds them twice."""
-    rows = _BAND * max(_FACTORS)
-    if image.height <= rows:
-        return np.asarray(image)
-    pixels = np.empty((image.height, image.width, _CHANNELS), np.uint8)
-    for top in range(0, image.height, rows):
-        bottom = min(top + rows, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+def _is_large(size: tuple[int, int], shortest: int | None) -> bool:
+    return shortest is None and size[0] * size[1] >= _LARGE
+
+
+def _pixels(image: Image.Image, turn: int) -> Pixels:
+    """Upright pixels, band by band: of 20 megapixels, every step that made a picture of its own would take 80 MB.
+
+    Args:
+        image: Of any mode.
+        turn: Its EXIF orientation.
+    """
+    width, height = image.size
+    is_on_its_side = turn in _ON_ITS_SIDE
+    upright = np.empty(
+        (*((width, height) if is_on_its_side else (height, width)), _CHANNELS), np.uint8
+    )
+    stored = _STORED.get(turn, _as_it_is)(upright)
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        band = image if height <= _BAND else image.crop((0, top, width, bottom))
+        stored[top:bottom] = np.asarray(_flat(_eight_bits(band)))
+    return upright
+
+
+def _as_it_is(pixels: Pixels) -> Pixels:
     return pixels
 
 
@@ -257,8 +289,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _reduced(image: Image.Image, shortest: int | None) -> Image.Image:
-    """The mean of whole blocks of pixels, as a JPEG's decoder gives it."""
-    return shrunk(image, factor_for(image.size, shortest))
+    """The mean of whole blocks of pixels, as a JPEG's decoder gives it; as it is where no pixel is too many."""
+    factor = factor_for(image.size, shortest)
+    return image if factor == 1 else shrunk(_eight_bits(image), factor)
 
 
 def shrunk(image: Image.Image | Pixels, factor: int) -> Image.Image:

@@ -18,16 +18,14 @@ from PIL import Image, ImageFilter
 from guardkit.image.decode import Pixels
 from guardkit.image.prepare import Box
 
-Change = Callable[[Image.Image], Image.Image]
-"""What is done to the part of a picture under a mask."""
+Change = Callable[[Pixels], Pixels]
+"""What is done to the part of a picture under a mask; the part itself stays as it is, and the result is only read."""
 _BLUR = 0.2  # standard deviation, of the longer side of what is blurred; chosen: no face of 100 is found again (bench/RESULTS.md)
 _BLOCKS = 6  # along the longer side of what is pixelated; chosen: likewise
 _WHOLE = 1.3  # times the half-axes of a box: an oval that large is covered wholly ...
 _SOFT = 1.7  # ... and one that large is where the mask ends
 _FULL = 255
-_ROWS = (
-    256  # of a mask that are computed at once: as doubles, a whole one of a large face takes 200 MB
-)
+_BAND = 64  # rows or columns worked on at once; chosen: quicker than the whole, and a few megabytes of doubles or of Pillow's copies
 
 
 class Mask(Struct, frozen=True):
@@ -74,34 +72,69 @@ def all_changed(pixels: Pixels, masks: Sequence[Mask], change: Change) -> Pixels
     False
     """
     result = pixels.copy()
+    change_in_place(result, masks, change)
+    return result
+
+
+def change_in_place(pixels: Pixels, masks: Sequence[Mask], change: Change) -> None:
+    """Likewise, without a copy: one of 20 megapixels takes 60 MB.
+
+    Args:
+        pixels: uint8 RGB [H, W, 3], writeable, and nobody else's.
+        masks: Within the picture.
+        change: One of `CHANGES`.
+    """
     for mask in masks:
         left, top, right, bottom = mask.box
-        part = Image.fromarray(result[top:bottom, left:right])
-        mixed = Image.composite(change(part), part, Image.fromarray(mask.alpha))
-        result[top:bottom, left:right] = np.asarray(mixed)
-    return result
+        part = pixels[top:bottom, left:right]
+        new = change(part)
+        for rows in _bands(bottom - top):
+            with_new, old = Image.fromarray(new[rows]), Image.fromarray(part[rows])
+            part[rows] = np.asarray(
+                Image.composite(with_new, old, Image.fromarray(mask.alpha[rows]))
+            )
+
+
+def _bands(length: int) -> list[slice]:
+    """What to work on at once, along one side."""
+    return [slice(at, min(at + _BAND, length)) for at in range(0, length, _BAND)]
 
 
 # --- what is done ---------------------------------------------------------------------------------
 
 
-def blurred(part: Image.Image) -> Image.Image:
-    """All but a wash of colours is gone."""
-    return part.filter(ImageFilter.GaussianBlur(_BLUR * max(part.size)))
+def blurred(part: Pixels) -> Pixels:
+    """All but a wash of colours is gone.
+
+    Pillow blurs every row and then every column, each for itself: bands of them come to the same pixels.
+    """
+    deviation = _BLUR * max(part.shape[:2])
+    result = np.empty(part.shape, np.uint8)
+    for rows in _bands(part.shape[0]):
+        result[rows] = _filtered(part[rows], ImageFilter.GaussianBlur((deviation, 0)))
+    for columns in _bands(part.shape[1]):
+        band = result[:, columns]
+        band[:] = _filtered(band, ImageFilter.GaussianBlur((0, deviation)))
+    return result
 
 
-def pixelated(part: Image.Image) -> Image.Image:
+def _filtered(band: Pixels, by: ImageFilter.GaussianBlur) -> Pixels:
+    return np.asarray(Image.fromarray(band).filter(by))
+
+
+def pixelated(part: Pixels) -> Pixels:
     """A few blocks of their mean colours; doing it twice changes nothing more."""
-    block = -(-max(part.size) // _BLOCKS)
-    small = part.reduce(block)
-    large = small.resize((small.width * block, small.height * block), Image.Resampling.NEAREST)
-    return large.crop((0, 0, *part.size))
+    height, width = part.shape[:2]
+    block = -(-max(height, width) // _BLOCKS)
+    rows = range(0, height, block)
+    small = np.concatenate([Image.fromarray(part[at : at + block]).reduce(block) for at in rows])
+    return small.repeat(block, axis=0)[:height].repeat(block, axis=1)[:, :width]
 
 
-def filled(part: Image.Image) -> Image.Image:
+def filled(part: Pixels) -> Pixels:
     """One colour, the mean of all."""
-    mean = np.asarray(part).reshape(-1, 3).mean(axis=0).round().astype(int).tolist()
-    return Image.new("RGB", part.size, tuple(mean))
+    mean = part.mean(axis=(0, 1)).round().astype(np.uint8)
+    return np.broadcast_to(mean, part.shape)
 
 
 CHANGES: dict[str, Change] = {"blur": blurred, "pixelate": pixelated, "fill": filled}
@@ -126,10 +159,10 @@ def oval(box: Box, size: tuple[int, int]) -> Mask:
     across, down = (np.arange(a, b) + 0.5 for a, b in zip(low, high, strict=True))
     wide, tall = (across - middle[0]) / axes[0], (down - middle[1]) / axes[1]
     alpha = np.empty((len(tall), len(wide)), np.uint8)
-    for at in range(0, len(tall), _ROWS):
-        reach = np.hypot(wide, tall[at : at + _ROWS, None])
+    for rows in _bands(len(tall)):
+        reach = np.hypot(wide, tall[rows, None])
         share = ((_SOFT - reach) / (_SOFT - _WHOLE)).clip(0, 1)
-        alpha[at : at + _ROWS] = (share * _FULL).round()
+        alpha[rows] = (share * _FULL).round()
     return _trimmed(int(low[0]), int(low[1]), alpha)
 
 

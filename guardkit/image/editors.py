@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from guardkit.errors import RunError
 from guardkit.image.decode import Picture, Pixels, factor_for, shrunk
-from guardkit.image.edit import CHANGES, Change, Mask, all_changed, changed, oval, patch
+from guardkit.image.edit import CHANGES, Change, Mask, change_in_place, changed, oval, patch
 from guardkit.image.faces import FACE, FaceDetector
 from guardkit.image.occlude import Cells, region_of
 from guardkit.image.prepare import Box, boxes, crop_of
@@ -32,6 +32,8 @@ class EditedImage(Struct, frozen=True):
     """One frame, every pixel."""
     regions: tuple[Region, ...] = ()
     """What was hidden; (): nothing was found to hide."""
+    is_ours: bool = False
+    """Whether nobody else holds the pixels, so that they may be changed where they are."""
 
 
 class ImageEditors:
@@ -143,9 +145,12 @@ class _Work(Struct, frozen=True):
     def _hidden(
         self, edited: EditedImage, masks: Sequence[Mask], regions: Sequence[Region]
     ) -> EditedImage:
-        pixels = all_changed(edited.picture.frames[0], masks, self.change)
+        pixels = edited.picture.frames[0]
+        if not edited.is_ours:
+            pixels = pixels.copy()
+        change_in_place(pixels, masks, self.change)
         picture = replace(edited.picture, frames=(pixels,))
-        return EditedImage(picture, (*edited.regions, *regions))
+        return EditedImage(picture, (*edited.regions, *regions), is_ours=True)
 
 
 class _Scoring(Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,26 @@ def test_the_whole_picture_is_edited_not_the_one_that_was_scored() -> None:
 # --- a named public figure ------------------------------------------------------------------------
 
 OF_FIGURES = rule("public-figure", Action.EDIT, "blur-faces")
+
+
+def peak_of_edit(image: NDArray[np.uint8] | bytes) -> int:
+    """The most that numpy held at once; Pillow's memory is not traced."""
+    guard = Guard(policy(HIDE_FACES))
+    tracemalloc.start()
+    decision = guard.check_output(image=image)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (decision.action, decision.status) == (Action.EDIT, Status.OK)
+    assert decision.image is not image
+    return peak
+
+
+def test_a_picture_is_edited_in_one_copy_of_its_pixels() -> None:
+    picture = with_face().repeat(12, axis=0).repeat(12, axis=1)
+    before = picture.copy()
+    assert peak_of_edit(encoded(picture)) < 1.8 * picture.nbytes
+    assert peak_of_edit(picture) < 1.8 * picture.nbytes
+    np.testing.assert_array_equal(picture, before)
 
 
 def figures(**rest: Any) -> Guard:

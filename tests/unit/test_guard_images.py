@@ -26,7 +26,10 @@ from guardkit.image.decode import Picture
 from guardkit.image.score import CropModel, CropScorer
 from guardkit.policy.load import load_policy
 from guardkit.policy.rules import ImageLimits, Limits, StagePolicy
+from guardkit.runtime.base import Arrays
+from guardkit.runtime.clock import Stop
 from guardkit.runtime.fake import FakeRunner
+from guardkit.runtime.onnx import OnnxRunner
 from guardkit.types import Action, Scored, Scores, Status
 from tests.conftest import WriteFile
 from tests.fake_steps import AGAIN, rule
@@ -109,6 +112,21 @@ def test_the_prompt_does_not_change_the_verdict(guard: Guard) -> None:
     for prompt in ("", "a quiet harbour", "something else altogether"):
         decision = guard.check_output(image=content, prompt=prompt)
         assert (decision.action, decision.scores) == (alone.action, alone.scores)
+
+
+def test_a_batch_runs_image_by_image_and_the_crops_of_one_together(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops: list[int] = []
+    run = OnnxRunner.run
+
+    def counted(self: OnnxRunner, inputs: Arrays, *, stop: Stop | None = None) -> Arrays:
+        crops.append(len(inputs["crops"]))
+        return run(self, inputs, stop=stop)
+
+    monkeypatch.setattr(OnnxRunner, "run", counted)
+    guard.score_images([plain(RED), plain(RED, width=128), plain(RED)])
+    assert crops == [1, 3, 1]
 
 
 def test_every_kind_of_input_scores_alike(guard: Guard, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from guardkit.errors import ImageError, InputError
 from guardkit.image.decode import decode, shrunk
@@ -85,6 +86,22 @@ def test_exif_orientation_is_undone(orientation: int, corner: tuple[int, int]) -
     (frame,) = decode(encoded(pixels, exif=exif)).frames
     assert colour_at(frame, *corner) == RED
     assert frame.shape[:2] == ((64, 32) if orientation in (5, 6, 7, 8) else (32, 64))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_of_many_bands_is_what_pillow_makes_of_it_whole(
+    orientation: int, mode: str
+) -> None:
+    levels = np.random.default_rng(3).integers(0, 256, (200, 90, 4), np.uint8)
+    stored = Image.fromarray(levels).convert("RGB" if mode == "P" else "RGBA").convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(stored, exif=exif))))
+    expected = Image.new("RGB", upright.size, WHITE)
+    expected.paste(upright, mask=upright.getchannel("A") if mode == "RGBA" else None)
+    (frame,) = decode(encoded(stored, exif=exif)).frames
+    np.testing.assert_array_equal(frame, np.asarray(expected))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")
@@ -363,3 +380,16 @@ def test_an_image_error_survives_pickling() -> None:
     error = ImageError("image", "0 bytes.")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     assert (str(again), again.problem) == ("image: 0 bytes.", "0 bytes.")
+
+
+def test_a_file_that_was_read_is_not_held_beside_its_pixels(tmp_path: Path) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (1500, 1000, 3), np.uint8)  # not compressible
+    path = tmp_path / "noise.png"
+    path.write_bytes(encoded(noise))
+    limits = ImageLimits(max_bytes=path.stat().st_size)  # Python sets aside as much to read it
+    tracemalloc.start()
+    (frame,) = decode(path, limits).frames
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(frame, noise)
+    assert peak < 1.5 * frame.nbytes  # twice that, were both held

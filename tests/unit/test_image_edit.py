@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from guardkit.image.edit import (
     CHANGES,
     Mask,
     all_changed,
     blurred,
+    change_in_place,
     changed,
     filled,
     oval,
@@ -76,21 +79,21 @@ def test_what_is_covered_changes_and_nothing_else(name: str) -> None:
 
 
 def test_a_fill_is_the_mean_colour() -> None:
-    part = Image.fromarray(halves(RED, BLUE, width=8, height=8))
-    assert np.array_equal(np.asarray(filled(part)), plain((128, 0, 128), width=8, height=8))
+    part = halves(RED, BLUE, width=8, height=8)
+    assert np.array_equal(filled(part), plain((128, 0, 128), width=8, height=8))
 
 
 def test_pixels_become_blocks_of_their_mean() -> None:
     part = np.zeros((12, 12, 3), np.uint8)  # blocks of 2x2
     part[0, 0] = 200
-    result = np.asarray(pixelated(Image.fromarray(part)))
+    result = pixelated(part)
     assert result[:2, :2].tolist() == [[[50] * 3] * 2] * 2
     assert result[2:].max() == result[:, 2:].max() == 0
 
 
 def test_a_blur_leaves_no_edge() -> None:
-    part = Image.fromarray(halves((0, 0, 0), (255, 255, 255), width=100, height=100))
-    steps = np.abs(np.diff(np.asarray(blurred(part)).astype(int), axis=1))
+    part = halves((0, 0, 0), (255, 255, 255), width=100, height=100)
+    steps = np.abs(np.diff(blurred(part).astype(int), axis=1))
     assert steps.max() <= 6  # 255 / (20 * sqrt(2 pi)) = 5.1 where it is steepest
 
 
@@ -106,3 +109,33 @@ def test_several_masks_change_what_one_after_the_other_would() -> None:
     masks = [oval((10, 10, 30, 30), (60, 60)), oval((20, 22, 50, 44), (60, 60))]
     one_by_one = changed(changed(pixels, masks[0], blurred), masks[1], blurred)
     np.testing.assert_array_equal(all_changed(pixels, masks, blurred), one_by_one)
+
+
+def blurred_at_once(pixels: np.ndarray, mask: Mask) -> np.ndarray:
+    """What `changed` does, on the whole of what is masked, in as many copies as it takes."""
+    part = Image.fromarray(pixels).crop(mask.box)
+    soft = part.filter(ImageFilter.GaussianBlur(0.2 * max(part.size)))
+    whole = Image.fromarray(pixels)
+    whole.paste(soft, mask.box[:2], Image.fromarray(mask.alpha))
+    return np.asarray(whole)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (40, 300), (65, 64), (300, 400)], ids=str)
+def test_a_blur_in_bands_is_the_blur_of_the_whole(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(6).integers(0, 256, (size[1] + 9, size[0] + 7, 3), np.uint8)
+    mask = Mask(4, 5, np.random.default_rng(7).integers(0, 256, size[::-1], np.uint8))
+    np.testing.assert_array_equal(changed(pixels, mask, blurred), blurred_at_once(pixels, mask))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_in_place_takes_no_more_than_its_part(name: str) -> None:
+    pixels = np.random.default_rng(8).integers(0, 256, (2000, 1500, 3), np.uint8)
+    expected = changed(pixels, mask := oval((400, 500, 1100, 1500), (1500, 2000)), CHANGES[name])
+    width, height = mask.alpha.shape[::-1]
+    tracemalloc.start()
+    change_in_place(pixels, [mask], CHANGES[name])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(pixels, expected)
+    band = 64 * 4 * max(width, height)
+    assert peak < 3 * width * height + 4 * band

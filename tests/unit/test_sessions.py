@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from guardkit import Guard
-from guardkit.artifacts import Artifact, RunnerOptions
+from guardkit.artifacts import Artifact, RunnerOptions, load_artifact
 from guardkit.errors import RunError
 from guardkit.runtime import sessions
 from guardkit.runtime.base import open_runner, warm_inputs
 from guardkit.runtime.onnx import OnnxRunner
 from guardkit.runtime.sessions import open_session
+from tests.tiny_image import build_tiny_faces
 
 
 def test_two_guards_share_a_session(tiny_artifact: Artifact) -> None:
@@ -40,15 +41,21 @@ def test_a_session_goes_with_its_last_guard(tiny_artifact: Artifact) -> None:
 
 @pytest.mark.parametrize("has_vnni", [True, False])
 def test_exact_sums_are_asked_for_only_where_the_processor_does_not_give_them(
-    monkeypatch: pytest.MonkeyPatch, *, has_vnni: bool
+    tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch, *, has_vnni: bool
 ) -> None:
     monkeypatch.setattr(sessions, "has_vnni", lambda: has_vnni)
-    options = sessions._session_options(1)
+    options = sessions._session_options(1, tiny_artifact.manifest)
     if has_vnni:
         with pytest.raises(RuntimeError, match="quantprecision"):
             options.get_session_config_entry("session.x64quantprecision")
     else:
         assert options.get_session_config_entry("session.x64quantprecision") == "1"
+
+
+def test_only_graphs_of_texts_plan_their_memory(tmp_path: Path, tiny_artifact: Artifact) -> None:
+    pictures = load_artifact(build_tiny_faces(tmp_path) / "face-detector").manifest
+    assert not sessions._session_options(1, pictures).enable_mem_pattern
+    assert sessions._session_options(1, tiny_artifact.manifest).enable_mem_pattern
 
 
 def kept_files(folder: Path) -> tuple[Path, Path]:

@@ -24,7 +24,16 @@ from tests.pictures import BLUE, GREEN, RED, Colour, encoded, halves, plain
 from tests.tiny_image import build_tiny_images
 
 FPS = 10
-KINDS = (("mp4", "libx264"), ("mov", "libx264"), ("matroska", "libx264"), ("webm", "libvpx-vp9"))
+KINDS = (
+    ("mp4", "libx264"),
+    ("mov", "libx264"),
+    ("matroska", "libx264"),
+    ("webm", "libvpx-vp9"),
+    ("mp4", "libx265"),
+    ("matroska", "libx265"),
+    ("mp4", "libsvtav1"),
+    ("webm", "libsvtav1"),
+)
 
 
 def video(
