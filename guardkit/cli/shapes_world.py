@@ -18,7 +18,7 @@ def add_training(models: Verbs) -> None:
     )
     parser.add_argument("--work", required=True, type=Path, help="checkpoints and result go here")
     parser.add_argument("--only", choices=("generator", "classifier"), help="one of the two parts")
-    parser.add_argument("--steps", type=int, default=850, help="of the generator")
+    parser.add_argument("--steps", type=int, default=6000, help="of the generator")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.set_defaults(run=run_training)
 

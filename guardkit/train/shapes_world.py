@@ -40,7 +40,7 @@ WEIGHTS = "shapes.safetensors"
 class ShapesSettings:
     """What one training run is made of."""
 
-    steps: int = 850
+    steps: int = 6_000
     batch: int = 96
     rate: float = 1.5e-3
     empty: float = 0.1
@@ -48,7 +48,7 @@ class ShapesSettings:
     seed: int = 20261127
     workers: int = 1
     """Processes of one thread each, which share every batch; a second thread would wait more than it works."""
-    pool: int = 12_000
+    pool: int = 40_000
     """Different scenes of all workers; each is seen several times, with another noise."""
 
 
@@ -172,7 +172,7 @@ def draw_pool(count: int, seed: int) -> ScenePool:
     )
 
 
-_SHARES = (0.3, 0.17, 0.4, 0.13)  # chosen: counts and pairs are harder, the last are few
+_SHARES = (0.2, 0.12, 0.55, 0.13)  # chosen: counts and pairs are harder, the last are few
 
 
 def drawn_captions(count: int, rng: np.random.Generator) -> Iterator[Caption]:
