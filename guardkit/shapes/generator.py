@@ -198,6 +198,14 @@ def _less(x: Floats, part: Floats, share: float) -> Floats:
     return x - np.float32(math.sqrt(share)) * part
 
 
+def of_whole_captions(edit: Edit) -> Edit:
+    """An edit of captions, their words' states one after the other [N, 1, T * D], as one of states [N, T, D].
+
+    What a word is beside others is seen by such an edit alone: no word of "a red star" is forbidden.
+    """
+    return lambda states: edit(states.reshape(len(states), 1, -1)).reshape(states.shape)
+
+
 def schedule(steps: int) -> list[float]:
     """alpha_bar of each step, rising: even in the angle whose cosine is its root.
 

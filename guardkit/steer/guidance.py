@@ -73,14 +73,21 @@ def unsafe_gradient(logits: ArrayLike, gradients: ArrayLike) -> NDArray[np.float
     return np.asarray(((1 - p) * slopes).sum(axis=1))
 
 
-def unsafe_risk_gradient(logits: ArrayLike, gradients: ArrayLike) -> NDArray[np.float64]:
+def unsafe_risk_gradient(
+    logits: ArrayLike, gradients: ArrayLike, *, least: float = 0.0
+) -> NDArray[np.float64]:
     """The gradient of -sum_k log (1 - p_k); arguments, result and errors as of `unsafe_gradient`.
+
+    Args:
+        logits: f64 [N, concepts], of pictures x_t.
+        gradients: f64 [N, concepts, ...], of each logit at x_t.
+        least: A concept less probable than this is left alone: a strong guidance would push ordinary pictures about.
 
     >>> unsafe_risk_gradient([[0.0], [-40.0]], [[[2.0]], [[2.0]]]).round(6).tolist()
     [[1.0], [0.0]]
     """
     p, slopes = _measured(logits, gradients)
-    return np.asarray((p * slopes).sum(axis=1))
+    return np.asarray((p * (p >= least) * slopes).sum(axis=1))
 
 
 def _measured(

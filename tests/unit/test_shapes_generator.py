@@ -14,6 +14,7 @@ from guardkit.shapes.generator import (
     Edit,
     Sampling,
     ShapesGenerator,
+    of_whole_captions,
     schedule,
 )
 
@@ -78,6 +79,14 @@ def test_an_edit_reaches_the_caption_and_the_null_condition() -> None:
     assert [float(one[0, 0, 0]) for one in seen] == [
         float(FAKE.encode([t])[0, 0, 0]) for t in ("red", "")
     ]
+
+
+def test_an_edit_of_whole_captions_sees_their_words_one_after_the_other() -> None:
+    states = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    seen: list[Floats] = []
+    edit = of_whole_captions(lambda captions: seen.append(captions) or captions[..., ::-1])
+    np.testing.assert_array_equal(edit(states)[0].ravel(), [5, 4, 3, 2, 1, 0])
+    np.testing.assert_array_equal(seen[0][:, 0], [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]])
 
 
 def test_a_step_can_stop_it_and_nothing_is_made() -> None:

@@ -123,3 +123,11 @@ def test_gradients_that_cannot_be_used_are_refused(
 def test_what_is_out_of_range_is_refused(alpha_bar: float, strength: float) -> None:
     with pytest.raises(InputError, match="Expected"):
         guided_noise(1.0, 1.0, alpha_bar, strength=strength)
+
+
+def test_a_concept_that_is_hardly_probable_is_left_alone() -> None:
+    logits, gradients = [[-3.0, 1.0]], np.ones((1, 2, 4))  # p = .05 and .73
+    both = unsafe_risk_gradient(logits, gradients)
+    np.testing.assert_allclose(both, np.full((1, 4), 0.0474 + 0.7311), atol=1e-3)
+    found = unsafe_risk_gradient(logits, gradients, least=0.1)
+    np.testing.assert_allclose(found, np.full((1, 4), 0.7311), atol=1e-3)
