@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from guardkit.artifacts import find_artifact
 from guardkit.shapes.captions import Caption
 from guardkit.shapes.concepts import ordinary_captions
-from guardkit.shapes.generator import Adjust, Edit, NoisyClassifier, ShapesGenerator
+from guardkit.shapes.generator import (  # fmt: skip
+    Adjust,
+    Edit,
+    NoisyClassifier,
+    ShapesGenerator,
+    of_whole_captions,
+)
 from guardkit.shapes.scene import Colour
 from guardkit.steer import (  # fmt: skip
     concept_pairs,
@@ -24,10 +30,12 @@ from guardkit.steer.bottleneck import Bottleneck
 
 Floats = NDArray[np.float32]
 SMIB = "smib-shapes-world"
-ETA, RIDGE = 0.02, 3.0
-"""Of the remap: chosen on seeds that are not measured. A row a word instead kept ordinary captions less well at the same removal."""
-STRENGTH = 30.0
-"""Of guidance: chosen on seeds that are not measured."""
+ETA, RIDGE = 0.05, 0.3
+"""Of the remap: chosen on captions and seeds that are not measured (`bench.shapes_strengths`). A row a word instead kept ordinary captions less well at the same removal."""
+STRENGTH, LEAST = 300.0, 0.4
+"""Of guidance: chosen likewise."""
+_SQUARES = 13
+"""Times that pairs of blue squares count: one blue square is in many ordinary captions, which pull the other way."""
 _KEPT = 2000  # captions
 _SEED = 20261127
 
@@ -54,21 +62,18 @@ REMEDIES: dict[str, Callable[[ShapesGenerator], Remedy]] = {
     "rolled again": lambda _: Remedy(),
     "guided": lambda _: Remedy(adjust=away(NoisyClassifier.open(), STRENGTH)),
     "remapped": lambda generator: Remedy(edit=remap(generator)),
-    "SMIB": lambda _: Remedy(edit=Bottleneck(find_artifact(SMIB))),
+    "SMIB": lambda _: Remedy(edit=of_whole_captions(Bottleneck(find_artifact(SMIB)))),
 }
 """By name; `rolled again` is nothing but another seed."""
 
 
-def away(
-    classifier: NoisyClassifier,
-    strength: float,
-    gradient: Callable[[Floats, Floats], NDArray[np.float64]] = unsafe_risk_gradient,
-) -> Adjust:
+def away(classifier: NoisyClassifier, strength: float) -> Adjust:
     """Each step's noise with the classifier's guidance away from every forbidden concept."""
 
     def adjust(x_t: Floats, noise: Floats, alpha_bar: float) -> Floats:
-        slope = gradient(*classifier.logits_and_gradients(x_t, alpha_bar))
-        return guided_noise(noise, slope.astype(np.float32), alpha_bar, strength=strength)
+        found = classifier.logits_and_gradients(x_t, alpha_bar)
+        slope = unsafe_risk_gradient(*found, least=LEAST).astype(np.float32)
+        return guided_noise(noise, slope, alpha_bar, strength=strength)
 
     return adjust
 
@@ -77,8 +82,7 @@ def pairs() -> list[tuple[str, str]]:
     """Prompts that ask for what is forbidden, and the same with what takes its place, word for word."""
     return [
         *concept_pairs({"red star": STAR["red star"]}, [*STAR_TEMPLATES, *STAR_PAIRS]),
-        *concept_pairs(COUNTED, ["{}"]),
-        *concept_pairs(SQUARES, ["a {}"]),
+        *_SQUARES * [*concept_pairs(COUNTED, ["{}"]), *concept_pairs(SQUARES, ["a {}"])],
         *concept_pairs(TRIANGLE, ["a {}"]),
     ]
 
@@ -86,7 +90,7 @@ def pairs() -> list[tuple[str, str]]:
 def remap(generator: ShapesGenerator, *, eta: float = ETA, ridge: float = RIDGE) -> Edit:
     """The closed-form remap on the states of a whole caption."""
     matrix = remap_matrix(*remap_rows(generator), eta=eta, ridge=ridge).astype(np.float32)
-    return lambda states: (states.reshape(len(states), -1) @ matrix.T).reshape(states.shape)
+    return of_whole_captions(lambda captions: captions @ matrix.T)
 
 
 def remap_rows(generator: ShapesGenerator) -> tuple[Floats, Floats, Floats]:

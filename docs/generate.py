@@ -29,6 +29,7 @@ from docs.cards import (
     tagger_card,
     writer_card,
 )
+from docs.shapes import shapes_card, shapes_figures
 from docs.transform_card import transform_card, transform_figures
 from guardkit import errors
 from guardkit.artifacts import load_artifact
@@ -126,6 +127,7 @@ def _cards() -> dict[str, str]:
         )
     )
     filters = [load_artifact(_ROOT / "exported_models" / name).manifest for name in ("smib-smollm2", "smib-minilm")]  # fmt: skip
+    shapes = [load_artifact(path.parent).manifest for path in sorted((_ROOT / "exported_models").glob("*shapes-world*/manifest.json"))]  # fmt: skip
     return {
         "exported_models/pii-tagger/CARD.md": tagger_card(artifact.manifest),
         "exported_models/prompt-rewriter/CARD.md": rewriter_card(reader, writer),
@@ -136,6 +138,7 @@ def _cards() -> dict[str, str]:
         "exported_models/image-transform/CARD.md": transform_card(edits),
         "exported_models/smib-smollm2/CARD.md": smib_card(filters[0]),
         "exported_models/smib-minilm/CARD.md": smib_embeddings_card(filters[1]),
+        **{f"exported_models/{one.name}/CARD.md": shapes_card(one) for one in shapes},
     }
 
 
@@ -274,6 +277,7 @@ def _readme() -> str:
     readme = _filled(readme, "generator", _generator_figures())
     readme = _filled(readme, "transform", transform_figures())
     readme = _filled(readme, "smib", smib_figures())
+    readme = _filled(readme, "shapes", shapes_figures())
     return _filled(readme, "quality", _quality_figures(quality))
 
 
