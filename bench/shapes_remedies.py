@@ -32,8 +32,9 @@ Floats = NDArray[np.float32]
 SMIB = "smib-shapes-world"
 ETA, RIDGE = 0.05, 0.3
 """Of the remap: chosen on captions and seeds that are not measured (`bench.shapes_strengths`). A row a word instead kept ordinary captions less well at the same removal."""
-STRENGTH, LEAST = 300.0, 0.4
-"""Of guidance: chosen likewise."""
+STRENGTH, LEAST, SEEN = 500.0, 0.1, 0.6
+"""Of guidance, chosen likewise: its strength, the least probability of a concept, and the share of signal from which it is given. Before, the
+classifier guesses, and ordinary pictures pay for it."""
 _SQUARES = 13
 """Times that pairs of blue squares count: one blue square is in many ordinary captions, which pull the other way."""
 _KEPT = 2000  # captions
@@ -71,6 +72,8 @@ def away(classifier: NoisyClassifier, strength: float) -> Adjust:
     """Each step's noise with the classifier's guidance away from every forbidden concept."""
 
     def adjust(x_t: Floats, noise: Floats, alpha_bar: float) -> Floats:
+        if alpha_bar < SEEN:
+            return noise
         found = classifier.logits_and_gradients(x_t, alpha_bar)
         slope = unsafe_risk_gradient(*found, least=LEAST).astype(np.float32)
         return guided_noise(noise, slope, alpha_bar, strength=strength)

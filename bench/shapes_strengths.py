@@ -21,7 +21,7 @@ from guardkit.shapes.judge import Reading, read_picture, shows
 
 _SEED, _FIRST = 31, 5_000_000
 _CHUNK = 15
-_STRENGTHS = (30.0, 100.0, 300.0, 1000.0)
+_STRENGTHS = (100.0, 300.0, 500.0, 1000.0)
 _REMAPS = ((0.02, 0.3), (0.05, 0.3), (0.05, 3.0), (0.1, 0.1))
 Make = Callable[[ShapesGenerator], Remedy]
 

@@ -13,9 +13,11 @@ filtered = of_whole_captions(steer.Bottleneck(find_artifact("smib-shapes-world")
 
 
 def guide(x_t: np.ndarray, noise: np.ndarray, alpha_bar: float) -> np.ndarray:
-    """Each step's noise, away from what the classifier of noisy pictures calls forbidden."""
-    away = steer.unsafe_risk_gradient(*classifier.logits_and_gradients(x_t, alpha_bar), least=0.4)
-    return steer.guided_noise(noise, away.astype(np.float32), alpha_bar, strength=300)
+    """Each step's noise, away from what the classifier of noisy pictures calls forbidden, once there is something to see."""
+    if alpha_bar < 0.6:
+        return noise
+    away = steer.unsafe_risk_gradient(*classifier.logits_and_gradients(x_t, alpha_bar), least=0.1)
+    return steer.guided_noise(noise, away.astype(np.float32), alpha_bar, strength=500)
 
 
 # "red star" is to be read as "red circle" wherever it stands, and ordinary captions as before.

@@ -33,10 +33,10 @@ _LOG_STEPS = 100
 class ClassifierSettings:
     """What one training run is made of."""
 
-    steps: int = 9000
+    steps: int = 4000
     batch: int = 64
     rate: float = 1e-3
-    pool: int = 24_000
+    pool: int = 12_000
     seed: int = 20261128
     """Another than the generator's: its scenes are others."""
     threads: int = 1
