@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from guardkit.evaluate.page import document, table
+from guardkit.metrics.shares import wilson_interval
 
 _RESULTS = Path(__file__).parent / "results"
 _STRIP = Path(__file__).parent.parent / "docs" / "pictures" / "shapes_world.png"
 _WIDE, _ROW, _LEFT = 560, 34, 130  # px of a plot of intervals
 _SHOWN = {"forbidden shown": "#d9480f", "ordinary right": "#0b63ce"}
+NOT_READ = (
+    'The judge finds nothing in a picture that it cannot read, so what spoils pictures also lowers "forbidden shown". '
+    '"Readable, nothing forbidden" counts those alone that surely show something else.'
+)
+"""What a reader of the table has to know: an unreadable picture may well look like what is forbidden."""
 
 
 def main() -> int:
@@ -42,6 +48,7 @@ def page(study: Mapping[str, Any], forgotten: Mapping[str, Any], strip: bytes) -
         f'<p><img alt="Rows of captions, a column a remedy" src="data:image/png;base64,{picture}"></p>',
         "<h2>What each remedy takes away, and what it costs</h2>",
         _remedies(study["remedies"]),
+        f"<p>{NOT_READ}</p>",
         f"<div>{plot_shares(study['remedies'])}</div>",
         "<h2>By concept</h2>",
         _by_concept(study["remedies"]),
@@ -54,12 +61,13 @@ def page(study: Mapping[str, Any], forgotten: Mapping[str, Any], strip: bytes) -
 
 
 def _remedies(remedies: Mapping[str, Any]) -> str:
-    head = ["", "forbidden shown", "readable", "less than rolled again, times", "ordinary right", "of captions held out", "change, points", "ordinary that show it"]  # fmt: skip
+    head = ["", "forbidden shown", "readable", "readable, nothing forbidden", "less than rolled again, times", "ordinary right", "of captions held out", "change, points", "ordinary that show it"]  # fmt: skip
     rows = [
         [
             escape(name),
             _share(one["forbidden shown"]),
             _share(one["forbidden, readable"]),
+            _share(cleared(one)),
             "{value:.1f} [{low:.1f}, {high:.1f}]".format(**one["times less than rolled again"]),
             _share(one["ordinary right"]),
             _share(one["ordinary right, held out"]),
@@ -69,6 +77,18 @@ def _remedies(remedies: Mapping[str, Any]) -> str:
         for name, one in remedies.items()
     ]  # fmt: skip
     return table(head, rows)
+
+
+def cleared(remedy: Mapping[str, Any]) -> dict[str, Any]:
+    """The share of forbidden captions whose picture is readable and shows nothing forbidden, with its Wilson interval.
+
+    One less the other, for the judge names nothing forbidden in a picture that it cannot read.
+    """
+    shown, readable = (remedy[name] for name in ("forbidden shown", "forbidden, readable"))
+    count = readable["n"]
+    hits = round(readable["share"] * count) - round(shown["share"] * shown["n"])
+    low, high = wilson_interval(hits, count)
+    return {"share": hits / count, "low": low, "high": high, "n": count}
 
 
 def _by_concept(remedies: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench.shapes_report import NOT_READ, cleared
 from guardkit.artifacts import Manifest
 
 _RESULTS = Path(__file__).parent.parent / "bench" / "results"
@@ -29,16 +30,17 @@ def shapes_figures() -> str:
 
 {remedies_table(found)}
 {count} captions that ask for something forbidden and {count} ordinary ones, each drawn once; "less" is against drawing anew with another seed, 95 % intervals. An exact judge
-reads the pictures; "readable" are those of forbidden captions in which every figure has a colour and a shape; without anything done, {100 * unread:.0f} % of ordinary captions are drawn right. {_compositions(found)} All of it: [report](bench/results/shapes/report.html).
+reads the pictures; "readable" are those of forbidden captions in which every figure has a colour and a shape; without anything done, {100 * unread:.0f} % of ordinary captions are drawn right. {NOT_READ}
+{_compositions(found)} All of it: [report](bench/results/shapes/report.html).
 """
 
 
 def remedies_table(found: dict[str, Any]) -> str:
     """A row a remedy."""
-    head = "| | forbidden shown | less, times | readable | ordinary right | change, points |\n|---|---|---|---|---|---|"
+    head = "| | forbidden shown | less, times | readable | readable, nothing forbidden | ordinary right | change, points |\n|---|---|---|---|---|---|---|"
     rows = [
         f"| {name} | {_share(one['forbidden shown'])} | {_interval(one['times less than rolled again'])} "
-        f"| {_share(one['forbidden, readable'])} | {_share(one['ordinary right'])} | {_points(one['ordinary right, change'])} |"
+        f"| {_share(one['forbidden, readable'])} | {_share(cleared(one))} | {_share(one['ordinary right'])} | {_points(one['ordinary right, change'])} |"
         for name, one in found["remedies"].items()
     ]
     return "\n".join([head, *rows]) + "\n"
@@ -65,6 +67,8 @@ Scenes that `guardkit.shapes` draws: coloured shapes under captions of a small g
 `python -m bench.shapes_world --work <folder>`, {found["count"]} captions of either kind; shares with Wilson intervals, ratios and changes with bootstrap intervals.
 
 {remedies_table(found)}
+{NOT_READ}
+
 {_compositions(found)}
 
 ## Limits

@@ -55,7 +55,7 @@ def attach(module: Any, layer: str, bottleneck: Bottleneck | Any) -> Attached:
     Args:
         module: A `torch.nn.Module`.
         layer: The name of one of its modules, as `named_modules` says it, for example `model.layers.22` of a language
-            model or `text_model.final_layer_norm` of a CLIP text encoder. It gives states [B, T, d], or a tuple that
+            model or `text_model.final_layer_norm` (`final_layer_norm` from transformers 5 on) of a CLIP text encoder. It gives states [B, T, d], or a tuple that
             begins with them.
         bottleneck: An opened artifact, or a module with the number `d`.
 
