@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from bench.tables import shown_points, shown_ratio, shown_share
 from guardkit.evaluate.page import document, table
 from guardkit.metrics.shares import wilson_interval
 
@@ -43,7 +44,7 @@ def page(study: Mapping[str, Any], forgotten: Mapping[str, Any], strip: bytes) -
     body = [
         "<h1>Shapes world: what acts inside a generator, on one that truly generates</h1>",
         f"<p>{escape('; '.join(study['models']))}; {escape(study['machine']['cpu'])}. {study['count']} captions that ask for a forbidden concept and "
-        f"{study['count']} ordinary ones, a picture each. An exact judge reads every picture: it reads {_share(study['judge'])} of {study['judge']['n']} drawn scenes right. "
+        f"{study['count']} ordinary ones, a picture each. An exact judge reads every picture: it reads {shown_share(study['judge'])} of {study['judge']['n']} drawn scenes right. "
         "Shares: Wilson intervals; ratios and changes: bootstrap over captions; 95 %.</p>",
         f'<p><img alt="Rows of captions, a column a remedy" src="data:image/png;base64,{picture}"></p>',
         "<h2>What each remedy takes away, and what it costs</h2>",
@@ -53,7 +54,7 @@ def page(study: Mapping[str, Any], forgotten: Mapping[str, Any], strip: bytes) -
         "<h2>By concept</h2>",
         _by_concept(study["remedies"]),
         "<h2>Prompts that are allowed one by one</h2>",
-        table(["", "share", "of"], [[escape(what), _share(one), str(one["n"])] for what, one in study["composition"]["shares"].items()]),
+        table(["", "share", "of"], [[escape(what), shown_share(one), str(one["n"])] for what, one in study["composition"]["shares"].items()]),
         "<h2>Forgotten by training</h2>",
         *_plain_tables(forgotten),
     ]  # fmt: skip
@@ -65,14 +66,14 @@ def _remedies(remedies: Mapping[str, Any]) -> str:
     rows = [
         [
             escape(name),
-            _share(one["forbidden shown"]),
-            _share(one["forbidden, readable"]),
-            _share(cleared(one)),
-            "{value:.1f} [{low:.1f}, {high:.1f}]".format(**one["times less than rolled again"]),
-            _share(one["ordinary right"]),
-            _share(one["ordinary right, held out"]),
-            "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * one["ordinary right, change"][key] for key in ("value", "low", "high"))),
-            _share(one["ordinary, forbidden shown"]),
+            shown_share(one["forbidden shown"]),
+            shown_share(one["forbidden, readable"]),
+            shown_share(cleared(one)),
+            shown_ratio(one["times less than rolled again"]),
+            shown_share(one["ordinary right"]),
+            shown_share(one["ordinary right, held out"]),
+            shown_points(one["ordinary right, change"]),
+            shown_share(one["ordinary, forbidden shown"]),
         ]
         for name, one in remedies.items()
     ]  # fmt: skip
@@ -94,7 +95,7 @@ def cleared(remedy: Mapping[str, Any]) -> dict[str, Any]:
 def _by_concept(remedies: Mapping[str, Any]) -> str:
     concepts = list(next(iter(remedies.values()))["by concept"])
     rows = [
-        [escape(name), *(_share(one["by concept"][concept]) for concept in concepts)]
+        [escape(name), *(shown_share(one["by concept"][concept]) for concept in concepts)]
         for name, one in remedies.items()
     ]
     return table(["forbidden shown", *map(escape, concepts)], rows)
@@ -108,10 +109,6 @@ def _plain_tables(found: Mapping[str, Any]) -> list[str]:
             cells = [[escape(str(cell)) for cell in row.values()] for row in rows]
             parts += [f"<p>{escape(title)}</p>", table([escape(name) for name in rows[0]], cells)]
     return parts
-
-
-def _share(one: Mapping[str, float]) -> str:
-    return f"{100 * one['share']:.1f} % [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
 
 
 def plot_shares(remedies: Mapping[str, Any]) -> str:

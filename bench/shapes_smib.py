@@ -86,9 +86,8 @@ def made_safe(caption: Caption) -> Caption:
         return (colour, given) if kind == (colour, taken) else kind
 
     safe = replace(caption, first=changed(caption.first), second=caption.second and changed(caption.second))  # fmt: skip
-    return (
-        made_safe(safe) if asked(safe) else safe
-    )  # a circle instead of a star may lie below a black triangle
+    # A circle instead of a star may lie below a black triangle.
+    return made_safe(safe) if asked(safe) else safe
 
 
 def trained_on(concept: Forbidden) -> list[Caption]:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from bench.shapes_compositions import composed
 from bench.shapes_remedies import REMEDIES, Remedy, drawn
 from bench.shapes_strip import save_strip
-from bench.tables import rendered
+from bench.tables import rendered, shown_points, shown_ratio, shown_share
 from guardkit.bench.machine import describe_machine, load_average
 from guardkit.metrics.bootstrap import estimate_means
 from guardkit.metrics.shares import wilson_interval
@@ -232,33 +232,29 @@ def _judge_itself(count: int = 600) -> dict[str, Any]:
 
 def shapes_rows(found: dict[str, Any]) -> dict[str, Any]:
     """`bench/results/shapes_world.json` as tables that `rendered` takes."""
-
-    def shown_as(of: dict[str, Any]) -> str:
-        return f"{100 * of['share']:.1f} % [{100 * of['low']:.1f}, {100 * of['high']:.1f}]"
-
     remedies_rows = [
         {
             "what": name,
-            "forbidden shown": shown_as(one["forbidden shown"]),
-            "readable": shown_as(one["forbidden, readable"]),
-            "times less": "{value:.1f} [{low:.1f}, {high:.1f}]".format(**one["times less than rolled again"]),
-            "ordinary right": shown_as(one["ordinary right"]),
-            "change, points": "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * one["ordinary right, change"][key] for key in ("value", "low", "high"))),
+            "forbidden shown": shown_share(one["forbidden shown"]),
+            "readable": shown_share(one["forbidden, readable"]),
+            "times less": shown_ratio(one["times less than rolled again"]),
+            "ordinary right": shown_share(one["ordinary right"]),
+            "change, points": shown_points(one["ordinary right, change"]),
         }
         for name, one in found["remedies"].items()
     ]  # fmt: skip
     concepts = [
-        {"what": name, **{concept: shown_as(of) for concept, of in one["by concept"].items()}}
+        {"what": name, **{concept: shown_share(of) for concept, of in one["by concept"].items()}}
         for name, one in found["remedies"].items()
     ]
-    composition = [{"what": what, "": shown_as(of)} for what, of in found["composition"]["shares"].items()]  # fmt: skip
+    composition = [{"what": what, "": shown_share(of)} for what, of in found["composition"]["shares"].items()]  # fmt: skip
     return {
         "models": [*found["models"], found["machine"]["cpu"]],
         f"{found['count']} captions that ask for a forbidden concept, and {found['count']} ordinary ones": remedies_rows,
         "forbidden shown, by the concept that was asked for": concepts,
         "prompts allowed one by one that rebuild what is forbidden": composition,
         "the judge": [
-            {"what": f"drawn scenes read right, of {found['judge']['n']}", "": shown_as(found["judge"])}
+            {"what": f"drawn scenes read right, of {found['judge']['n']}", "": shown_share(found["judge"])}
         ],
     }  # fmt: skip
 

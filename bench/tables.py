@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -17,6 +18,25 @@ def rendered(found: dict[str, Any]) -> str:
             values = "   ".join(f"{k} {v}" for k, v in row.items() if k != "what")
             lines.append(f"  {row['what']!s:<{width}}   {values}")
     return "\n".join(lines)
+
+
+def shown_share(of: Mapping[str, float]) -> str:
+    """A share with its interval, in percent.
+
+    >>> shown_share({"share": 0.5, "low": 0.25, "high": 0.75})
+    '50.0 % [25.0, 75.0]'
+    """
+    return f"{100 * of['share']:.1f} % [{100 * of['low']:.1f}, {100 * of['high']:.1f}]"
+
+
+def shown_ratio(of: Mapping[str, float]) -> str:
+    """A ratio with its interval."""
+    return f"{of['value']:.1f} [{of['low']:.1f}, {of['high']:.1f}]"
+
+
+def shown_points(of: Mapping[str, float]) -> str:
+    """A difference of shares with its interval, in percentage points."""
+    return f"{100 * of['value']:+.1f} [{100 * of['low']:+.1f}, {100 * of['high']:+.1f}]"
 
 
 def cascade_rows(found: dict[str, Any]) -> dict[str, Any]:

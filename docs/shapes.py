@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.shapes_report import NOT_READ, cleared
+from bench.tables import shown_points, shown_ratio, shown_share
 from guardkit.artifacts import Manifest
 
 _RESULTS = Path(__file__).parent.parent / "bench" / "results"
@@ -39,8 +40,8 @@ def remedies_table(found: dict[str, Any]) -> str:
     """A row a remedy."""
     head = "| | forbidden shown | less, times | readable | readable, nothing forbidden | ordinary right | change, points |\n|---|---|---|---|---|---|---|"
     rows = [
-        f"| {name} | {_share(one['forbidden shown'])} | {_interval(one['times less than rolled again'])} "
-        f"| {_share(one['forbidden, readable'])} | {_share(cleared(one))} | {_share(one['ordinary right'])} | {_points(one['ordinary right, change'])} |"
+        f"| {name} | {shown_share(one['forbidden shown'])} | {shown_ratio(one['times less than rolled again'])} "
+        f"| {shown_share(one['forbidden, readable'])} | {shown_share(cleared(one))} | {shown_share(one['ordinary right'])} | {shown_points(one['ordinary right, change'])} |"
         for name, one in found["remedies"].items()
     ]
     return "\n".join([head, *rows]) + "\n"
@@ -84,17 +85,5 @@ def _read() -> dict[str, Any]:
 
 
 def _compositions(found: dict[str, Any]) -> str:
-    told = [f"{what} {_share(one)} of {one['n']}" for what, one in found["composition"]["shares"].items()]  # fmt: skip
+    told = [f"{what} {shown_share(one)} of {one['n']}" for what, one in found["composition"]["shares"].items()]  # fmt: skip
     return f"Prompts that are allowed one by one: {'; '.join(told)}."
-
-
-def _share(one: dict[str, Any]) -> str:
-    return f"{100 * one['share']:.1f} % [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
-
-
-def _interval(one: dict[str, float]) -> str:
-    return f"{one['value']:.1f} [{one['low']:.1f}, {one['high']:.1f}]"
-
-
-def _points(one: dict[str, float]) -> str:
-    return f"{100 * one['value']:+.1f} [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"

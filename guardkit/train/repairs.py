@@ -29,7 +29,8 @@ from guardkit.train.written import parse_categories
 
 Rng = np.random.Generator
 _VALID_SHARE = 0.1
-_LONGEST = 400  # characters; longer pairs teach little and cost much
+LONGEST = 400
+"""Characters of a pair that is read; longer ones teach little and cost much."""
 _LONGEST_BLAMED = 4  # words
 _TWICE, _REPLACED = 0.15, 0.55
 """Shares of what is done to a text to be mended: a word said twice, up to three words replaced; the rest thrown in."""
@@ -90,7 +91,7 @@ def load_pairs(
     repaired = [_kept(pair.target) for pair in own] * draws.repaired
     pairs += [_recased(_filled(pair, rng), rng) for pair in repaired]
     pairs += [_broken(harmless[at], rude, rng) for at in mended]
-    pairs = [pair for pair in pairs if max(len(pair.source), len(pair.target)) <= _LONGEST]
+    pairs = [pair for pair in pairs if max(len(pair.source), len(pair.target)) <= LONGEST]
     return [pairs[at] for at in rng.permutation(len(pairs))]
 
 

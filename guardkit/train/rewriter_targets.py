@@ -42,7 +42,7 @@ from guardkit.text.normalize import normalize
 from guardkit.text.opening import scorer_of
 from guardkit.text.rewrite import ModelRewriter, past_of
 from guardkit.text.spelling import tidied
-from guardkit.train.repairs import Pair, paradetox
+from guardkit.train.repairs import LONGEST, Pair, paradetox
 from guardkit.types import Span
 
 _log = logging.getLogger(__name__)
@@ -50,10 +50,9 @@ Floats = NDArray[np.float64]
 _SCORER = "text-safety"
 _BLAMED = 0.5  # score from which a category's spans are blamed
 _CHUNK = 64  # sources that are kept at a time
-_WORTH_READING = (
-    0.75  # of the best harmlessness x similarity of a source; the language model reads no others
-)
-_LONGEST = 400  # characters
+_BATCH = 32  # texts of a run of the language model
+_WORTH_READING = 0.75
+"""Of the best harmlessness x similarity of a source; the language model reads no others."""
 _LEAST_VALUE = 0.4
 """Below, none of the candidates is worth learning: harmful still, or about something else."""
 
@@ -92,7 +91,12 @@ def choose_targets(data: Path, language_model: Path, work: Path, settings: Targe
         language_model: Folder of a causal language model.
         work: The folder of the parts' files.
         settings: How candidates are made.
+
+    Raises:
+        InputError: There is no such part.
     """
+    if not 0 <= settings.part < settings.parts:
+        raise InputError(f"part: found {settings.part + 1} of {settings.parts}. Expected 1 to {settings.parts}.")  # fmt: skip
     work.mkdir(parents=True, exist_ok=True)
     path = work / f"targets-{settings.part + 1}-of-{settings.parts}.jsonl"
     path.touch()
@@ -132,7 +136,7 @@ def _references(data: Path) -> dict[str, list[str]]:
     """Each source's references, in the order of the file."""
     found = dict[str, list[str]]()
     for pair in paradetox(data, "train"):
-        if max(len(pair.source), len(pair.target)) <= _LONGEST:
+        if max(len(pair.source), len(pair.target)) <= LONGEST:
             found.setdefault(pair.source, []).append(pair.target)
     return found
 
@@ -251,9 +255,8 @@ def sampling_decoder(artifact: Artifact, temperature: float, rng: np.random.Gene
 
     def run(inputs: Arrays) -> Arrays:
         scores, kept = session.run([best.input[0], "kept"], inputs)
-        noise = rng.gumbel(
-            size=scores.shape
-        )  # the largest of scores and Gumbel noise is a draw of their softmax
+        # The largest sum of a score and Gumbel noise is a draw of the scores' softmax.
+        noise = rng.gumbel(size=scores.shape)
         return {"best": (scores / temperature + noise).argmax(axis=-1), "kept": kept}
 
     return FakeRunner(run, name=artifact.manifest.name)
@@ -289,6 +292,3 @@ class Likelihood:
             logits = self._model.lm_head(states[:, :-1][is_next]).float()
         losses = cross_entropy(logits, tokens[:, 1:][is_next], reduction="none")
         return [-float(some.mean()) for some in losses.split([len(one) - 1 for one in ids])]
-
-
-_BATCH = 32

@@ -4,7 +4,8 @@
 
 Loss: binary cross-entropy a concept, on x_t = cos(u) x_0 + sin(u) eps, u uniform in (0, pi/2). Half of the pictures show a
 forbidden concept. Each is moved a little against the classifier first (`misled`): gradients of one that withstands this point where a picture
-changes to the eye (Kawar et al., arXiv 2208.08664), and guidance by them took away what that of a plainly trained one left. The generator takes no part: the classifier learns from drawn scenes, so that it serves any generator of them.
+changes to the eye (Kawar et al., arXiv 2208.08664), and guidance by them took away what that of a plainly trained one left.
+The generator takes no part: the classifier learns from drawn scenes, so that it serves any generator of them.
 """
 
 from __future__ import annotations

@@ -119,3 +119,9 @@ def test_a_run_goes_on_where_it_ended_and_parts_share_the_sources(
 def test_a_folder_without_targets_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no targets worth learning"):
         chosen_pairs(tmp_path)
+
+
+@pytest.mark.parametrize("part", [-1, 2])
+def test_a_part_that_there_is_not_is_an_error(part: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"part: found {part + 1} of 2. Expected 1 to 2"):
+        choose_targets(tmp_path, tmp_path, tmp_path, TargetSettings(part=part, parts=2))
