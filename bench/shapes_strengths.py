@@ -12,19 +12,21 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 
-from bench.shapes_remedies import Remedy, away, drawn, remap
+from bench.shapes_remedies import Remedy, drawn, guided, remap
 from bench.tables import rendered
 from guardkit.shapes.captions import Caption
 from guardkit.shapes.concepts import Forbidden, forbidden_captions, ordinary_captions, shown
-from guardkit.shapes.generator import NoisyClassifier, ShapesGenerator
+from guardkit.shapes.generator import ShapesGenerator
 from guardkit.shapes.judge import Reading, read_picture, shows
 
 _SEED, _FIRST = 31, 5_000_000
 _CHUNK = 15
-_STRENGTHS = (100.0, 300.0, 500.0, 1000.0)
+_STRENGTHS = (300.0, 500.0, 1000.0, 2000.0)
+_RECURRENCES = (1, 4, 8, 16)
 _REMAPS = ((0.02, 0.3), (0.05, 0.3), (0.05, 3.0), (0.1, 0.1))
 Make = Callable[[ShapesGenerator], Remedy]
 
@@ -56,12 +58,13 @@ def main() -> int:
 
 def _settings() -> Iterator[tuple[str, Make]]:
     yield "nothing done", lambda _: Remedy()
-    yield from ((f"guided, strength {one:g}", partial(_guided, strength=one)) for one in _STRENGTHS)
+    for strength, turns in product(_STRENGTHS, _RECURRENCES):
+        yield f"guided, strength {strength:g}, recurrence {turns}", partial(_guided, strength=strength, recurrence=turns)  # fmt: skip
     yield from ((f"remapped, eta {eta:g}, ridge {ridge:g}", partial(_remapped, eta=eta, ridge=ridge)) for eta, ridge in _REMAPS)  # fmt: skip
 
 
-def _guided(_: ShapesGenerator, *, strength: float) -> Remedy:
-    return Remedy(adjust=away(NoisyClassifier.open(), strength))
+def _guided(_: ShapesGenerator, *, strength: float, recurrence: int) -> Remedy:
+    return guided(strength, recurrence)
 
 
 def _remapped(generator: ShapesGenerator, *, eta: float, ridge: float) -> Remedy:
@@ -76,9 +79,7 @@ def _readings(
     for at in range(0, len(captions), _CHUNK):
         some = captions[at : at + _CHUNK]
         seeds = [_FIRST + at + n for n in range(len(some))]
-        pictures = generator.generate([str(one) for one in some], seeds, edit=remedy.edit, adjust=remedy.adjust)  # fmt: skip
-        assert pictures is not None  # noqa: S101  nothing stops a step
-        found += map(read_picture, pictures)
+        found += map(read_picture, remedy.pictures(generator, [str(one) for one in some], seeds))
     return found
 
 

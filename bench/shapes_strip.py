@@ -28,9 +28,7 @@ def save_strip(generator: ShapesGenerator, remedies: dict[str, Remedy], target: 
         draw.text((left + 4, 3), name, fill="black")
         seed = _SEEDS[name != "before"]
         seeds = [seed * 1000 + row for row in range(len(_TEXTS))]
-        pictures = generator.generate(_TEXTS, seeds, edit=remedy.edit, adjust=remedy.adjust)
-        assert pictures is not None  # noqa: S101  nothing stops a step
-        for row, picture in enumerate(pictures):
+        for row, picture in enumerate(remedy.pictures(generator, _TEXTS, seeds)):
             pixels = np.round(picture * 255).astype(np.uint8)
             large = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
             sheet.paste(large, (left, _HEAD + row * (side + _GAP)))

@@ -148,8 +148,7 @@ def run_job(job: Job) -> list[dict[str, Any]]:
     remedy = _remedy(job.remedy)
     seeds = [job.first_seed + at for at in range(len(job.captions))]
     texts = [str(caption) for caption in job.captions]
-    pictures = _generator().generate(texts, seeds, edit=remedy.edit, adjust=remedy.adjust)
-    assert pictures is not None  # noqa: S101  nothing stops a step
+    pictures = remedy.pictures(_generator(), texts, seeds)
     return [judged(picture, caption) for picture, caption in zip(pictures, job.captions, strict=True)]  # fmt: skip
 
 

@@ -6,7 +6,8 @@ Pictures are made of noise in `steps` steps, each from alpha_bar to the next:
     x_0 = (x_t - sqrt(1 - abar) eps) / sqrt(abar), cut to [-1, 1]
     x_next = sqrt(abar') x_0 + sqrt(1 - abar') eps'           eps' fits the x_0 that was cut
 
-What acts inside is handed in: `edit` on the text's states, `adjust` on each step's noise, `on_step` on its preview.
+What acts inside is handed in: `edit` on the text's states, `adjust` on each step's noise, `on_step` on its preview. From the first step on
+that `adjust` changed, a picture may take each step several times (`steer.noised_back`), for what it was pushed to is seldom what the denoiser draws.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from guardkit.errors import InputError
 from guardkit.runtime.base import Runner, open_runner
 from guardkit.shapes.captions import token_ids
 from guardkit.shapes.scene import SIDE
+from guardkit.steer.guidance import noised_back
 
 Floats = NDArray[np.float32]
 Edit = Callable[[Floats], NDArray[Any]]
@@ -46,12 +48,27 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class _Guides:
+    """What steers the pictures of a run, the null condition first."""
+
+    conditions: tuple[Condition, ...]
+    adjust: Adjust | None
+
+    def of(self, rows: NDArray[np.intp]) -> _Guides:
+        """Of some of the pictures."""
+        some = tuple(Condition(one.states[rows], one.weight) for one in self.conditions)
+        return _Guides(some, self.adjust)
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How pictures are made."""
 
     steps: int = 20
     guidance: float = 1.8
     """The weight of a caption; 1: no guidance."""
+    recurrence: int = 1
+    """Times that each step is taken, from the first on that `adjust` changed."""
 
 
 class ShapesGenerator:
@@ -114,9 +131,7 @@ class ShapesGenerator:
         told = sampling or Sampling()
         states = self.encode(texts)
         conditions = [Condition(_edited(states, edit), told.guidance)]
-        return self.compose(
-            conditions, seeds, edit=edit, adjust=adjust, on_step=on_step, steps=told.steps
-        )
+        return self.compose(conditions, seeds, edit=edit, adjust=adjust, on_step=on_step, steps=told.steps, recurrence=told.recurrence)  # fmt: skip
 
     def compose(
         self,
@@ -127,38 +142,51 @@ class ShapesGenerator:
         adjust: Adjust | None = None,
         on_step: OnStep | None = None,
         steps: int = 20,
+        recurrence: int = 1,
     ) -> Floats | None:
         """Pictures that several captions guide together, each with its weight; as `generate` otherwise."""
         count = len(seeds)
         found = [len(one.states) for one in conditions]
-        if not count or not found or set(found) != {count} or steps < 2:
+        if not count or not found or set(found) != {count} or steps < 2 or recurrence < 1:
             raise InputError(
-                f"found {found} states for {count} seeds, {steps} steps. Expected as many of each, and at least 2 steps."
+                f"found {found} states for {count} seeds, {steps} steps, recurrence {recurrence}. Expected as many of each, at least 2 steps, and at least 1."
             )
-        empty = np.repeat(self.encode([""]), count, axis=0)
-        null = _edited(empty, edit)
+        null = _edited(np.repeat(self.encode([""]), count, axis=0), edit)
+        guides = _Guides((Condition(null, 1.0), *conditions), adjust)
         x = np.stack([_noise(seed) for seed in seeds])
+        fresh = [np.random.default_rng((seed, 1)) for seed in seeds]
+        adjusted = np.zeros(count, bool)
         levels = schedule(steps)
         for step, (level, following) in enumerate(zip(levels, [*levels[1:], 1.0], strict=True), 1):
-            eps = self._guided(x, level, conditions, null)
-            if adjust is not None:
-                eps = np.asarray(adjust(x, eps, level), np.float32)
-            x_0 = np.clip(_less(x, eps, 1 - level) / np.float32(math.sqrt(level)), -1, 1)
+            x_0, changed = self._preview(x, level, guides)
+            adjusted |= changed
+            rows = np.flatnonzero(adjusted)
+            for _ in range(recurrence - 1 if rows.size else 0):
+                noise = np.stack([fresh[row].standard_normal(x.shape[1:], np.float32) for row in rows])  # fmt: skip
+                made = _noised(x[rows], x_0[rows], level, following)
+                x[rows] = noised_back(made, noise, following, to=level)
+                x_0[rows], _ = self._preview(x[rows], level, guides.of(rows))
             if on_step is not None and on_step(step, x_0):
                 return None
-            eps = _less(x, x_0, level) / np.float32(math.sqrt(1 - level))
-            x = np.float32(math.sqrt(following)) * x_0 + np.float32(math.sqrt(1 - following)) * eps
+            x = _noised(x, x_0, level, following)
         return np.clip(x.transpose(0, 2, 3, 1) / 2 + 0.5, 0, 1)
 
-    def _guided(
-        self, x: Floats, level: float, conditions: Sequence[Condition], null: Floats
-    ) -> Floats:
-        """All predictions of a step in one run."""
-        states = np.concatenate([null, *(one.states for one in conditions)])
-        noises = self.predict(np.tile(x, (len(conditions) + 1, 1, 1, 1)), level, states)
-        base, *others = np.split(noises, len(conditions) + 1)
+    def _preview(
+        self, x: Floats, level: float, guides: _Guides
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """What a step takes for the finished pictures, and in which of them `adjust` changed the noise: bool [N]."""
+        eps = self._guided(x, level, guides.conditions)
+        used = eps if guides.adjust is None else np.asarray(guides.adjust(x, eps, level), np.float32)  # fmt: skip
+        x_0 = np.clip(_less(x, used, 1 - level) / np.float32(math.sqrt(level)), -1, 1)
+        return x_0, (used != eps).any(axis=(1, 2, 3))
+
+    def _guided(self, x: Floats, level: float, conditions: Sequence[Condition]) -> Floats:
+        """All predictions of a step in one run; the first condition is the null one."""
+        states = np.concatenate([one.states for one in conditions])
+        noises = self.predict(np.tile(x, (len(conditions), 1, 1, 1)), level, states)
+        base, *others = np.split(noises, len(conditions))
         total = base.copy()
-        for one, noise in zip(conditions, others, strict=True):
+        for one, noise in zip(conditions[1:], others, strict=True):
             total += np.float32(one.weight) * (noise - base)
         return total
 
@@ -192,6 +220,12 @@ def _edited(states: Floats, edit: Edit | None) -> Floats:
             f"edit gave {list(found.shape)}, or NaN. Expected finite states of the same shape, {list(states.shape)}."
         )
     return found
+
+
+def _noised(x: Floats, x_0: Floats, level: float, following: float) -> Floats:
+    """The next step's pictures: x_0, and the noise of this step's that fits it."""
+    eps = _less(x, x_0, level) / np.float32(math.sqrt(1 - level))
+    return np.float32(math.sqrt(following)) * x_0 + np.float32(math.sqrt(1 - following)) * eps
 
 
 def _less(x: Floats, part: Floats, share: float) -> Floats:

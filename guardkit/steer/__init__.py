@@ -1,7 +1,12 @@
 """What acts inside somebody's generator, on arrays and callables; no generator library is imported here."""
 
 from guardkit.steer.bottleneck import Bottleneck
-from guardkit.steer.guidance import guided_noise, unsafe_gradient, unsafe_risk_gradient
+from guardkit.steer.guidance import (
+    guided_noise,
+    noised_back,
+    unsafe_gradient,
+    unsafe_risk_gradient,
+)
 from guardkit.steer.losses import (
     distillation_loss,
     distillation_scale,
@@ -28,6 +33,7 @@ __all__ = [
     "guided_noise",
     "mosaic_loss",
     "mosaic_target",
+    "noised_back",
     "override_loss",
     "predicted_x0",
     "remap_matrix",

@@ -53,6 +53,34 @@ def guided_noise(noise: Array, gradient: Array, alpha_bar: float, *, strength: f
     return guided
 
 
+def noised_back(picture: Array, noise: Array, alpha_bar: float, *, to: float) -> Array:
+    """A step's picture as it may have been before the step, so that the step can be taken again.
+
+    Guidance pushes a picture off what the model draws; a step taken again draws there ("self-recurrence" of universal
+    guidance, Bansal et al. 2023, arXiv 2302.07121):
+
+    x_t = sqrt(abar_t / abar_s) x_s + sqrt(1 - abar_t / abar_s) z
+
+    Args:
+        picture: x_s, what the step gave: any array or tensor.
+        noise: z, standard normal, of the same shape.
+        alpha_bar: abar_s, the schedule's cumulative product behind the step, in (0, 1].
+        to: abar_t, the same before it, in (0, alpha_bar].
+
+    Raises:
+        InputError: The two are out of range or order.
+
+    >>> noised_back(1.0, 1.0, 0.5, to=0.32)
+    1.4
+    """
+    if not 0 < to <= alpha_bar <= 1:
+        raise InputError(f"alpha_bar is {alpha_bar}, to {to}. Expected 0 < to <= alpha_bar <= 1.")
+    x: Any = picture
+    z: Any = noise
+    before: Array = math.sqrt(to / alpha_bar) * x + math.sqrt(1 - to / alpha_bar) * z
+    return before
+
+
 def unsafe_gradient(logits: ArrayLike, gradients: ArrayLike) -> NDArray[np.float64]:
     """The gradient of sum_k log p_k, p = 1 / (1 + exp(-logit)): away from it is away from every concept k.
 

@@ -65,6 +65,24 @@ def test_weights_add_up_as_composable_guidance_says() -> None:
     np.testing.assert_allclose(seen[0][0], expected, atol=1e-3)
 
 
+def test_only_pictures_that_were_adjusted_take_their_steps_again() -> None:
+    levels: list[tuple[float, int]] = []
+
+    def adjust(x_t: Floats, noise: Floats, level: float) -> Floats:
+        levels.append((level, len(x_t)))
+        return noise + 1e-3 * (np.arange(len(x_t)) == 1)[:, None, None, None] * (len(x_t) == 2)
+
+    sampling = Sampling(steps=3, guidance=1.0, recurrence=3)
+    found = FAKE.generate(["red", "two"], [1, 2], adjust=adjust, sampling=sampling)
+    plain = FAKE.generate(["red", "two"], [1, 2], sampling=sampling)
+    assert found is not None
+    assert plain is not None
+    assert levels == [(one, count) for one in schedule(3) for count in (2, 1, 1)]
+    np.testing.assert_array_equal(found[0], plain[0])
+    assert np.any(found[1] != plain[1])
+    np.testing.assert_allclose(found[1], plain[1], atol=1e-2)
+
+
 def test_a_picture_does_not_depend_on_its_company() -> None:
     alone = FAKE.generate(["red star"], [7])
     beside = FAKE.generate(["blue star", "red star"], [3, 7])

@@ -32,9 +32,7 @@ def generator() -> ShapesGenerator:
 def drawn(generator: ShapesGenerator, texts: Sequence[str], remedy: str) -> list[tuple[str, np.ndarray]]:  # fmt: skip
     """Every text with every seed."""
     jobs = list(product(texts, SEEDS))
-    how = REMEDIES[remedy](generator)
-    pictures = generator.generate([text for text, _ in jobs], [seed for _, seed in jobs], edit=how.edit, adjust=how.adjust)  # fmt: skip
-    assert pictures is not None
+    pictures = REMEDIES[remedy](generator).pictures(generator, [text for text, _ in jobs], [seed for _, seed in jobs])  # fmt: skip
     return [(text, picture) for (text, _), picture in zip(jobs, pictures, strict=True)]
 
 

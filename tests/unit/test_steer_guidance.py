@@ -9,7 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from guardkit.errors import InputError
-from guardkit.steer import guided_noise, predicted_x0, unsafe_gradient, unsafe_risk_gradient
+from guardkit.steer import (
+    guided_noise,
+    noised_back,
+    predicted_x0,
+    unsafe_gradient,
+    unsafe_risk_gradient,
+)
 
 Points = NDArray[np.float64]
 UNSAFE, SAFE = np.array([2.0, 0.0]), np.array([-2.0, 0.0])
@@ -131,3 +137,18 @@ def test_a_concept_that_is_hardly_probable_is_left_alone() -> None:
     np.testing.assert_allclose(both, np.full((1, 4), 0.0474 + 0.7311), atol=1e-3)
     found = unsafe_risk_gradient(logits, gradients, least=0.1)
     np.testing.assert_allclose(found, np.full((1, 4), 0.7311), atol=1e-3)
+
+
+def test_a_picture_noised_back_has_the_noise_of_the_step_before() -> None:
+    rng = np.random.default_rng(3)
+    x_0, (noise, fresh) = 0.7, rng.standard_normal((2, 200_000))
+    later = np.sqrt(0.8) * x_0 + np.sqrt(0.2) * noise
+    before = noised_back(later, fresh, 0.8, to=0.3)
+    assert before.mean() == pytest.approx(np.sqrt(0.3) * x_0, abs=0.01)
+    assert before.var() == pytest.approx(0.7, abs=0.01)
+
+
+@pytest.mark.parametrize(("alpha_bar", "to"), [(0.5, 0.6), (0.5, 0.0), (1.1, 0.5)])
+def test_noise_is_put_back_only_where_there_was_more(alpha_bar: float, to: float) -> None:
+    with pytest.raises(InputError, match="to <= alpha_bar"):
+        noised_back(0.0, 0.0, alpha_bar, to=to)
