@@ -66,6 +66,9 @@ class SmibSettings:
     """Whether a residual layer begins at the linear erasure of toxicity (`guardkit.train.erasure`) instead of at f(h) = h."""
     erased_after: bool = True
     """Whether it ends with one too, of what the training left: adversaries that took turns with it overlook some. Two more inner units."""
+    spread: int = 0
+    """Directions in which toxic and clean texts spread differently that the first erasure takes along: what classifiers with hidden layers read. Each takes two
+    inner units; the last erasure takes none, for nothing is trained behind it that could bring back what they carried."""
     adversaries: int = 2
     """Classifiers p_phi; the layer is held to their mean, so it cannot hide from the habits of one."""
     restart_steps: int = 300
@@ -116,7 +119,7 @@ def train_smib(
     layer.standardize(*features.moments())
     means = features.means()
     if settings.erased and settings.form is Form.RESIDUAL:
-        layer.start_from(fit_eraser(means, features.toxic), means.mean(0))
+        layer.start_from(fit_eraser(means, features.toxic, spread=settings.spread), means.mean(0))
     kept = _KeepFeatures(features, layer.scale)
     run = _Run(layer, features, settings, kept if task is None else task, kept)
     for step in range(run.resume(work), settings.steps):

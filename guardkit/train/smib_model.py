@@ -65,43 +65,45 @@ class Bottleneck(nn.Module):
         self.scale.copy_(scale.clamp(min=1e-6))
 
     def start_from(self, eraser: Eraser, middle: Tensor) -> None:
-        """Begin at the linear erasure of features whose mean is `middle`, f32 [d].
+        """Begin at the erasure of features whose mean is `middle`, f32 [d].
 
         Two units of the inner layer are one linear one: relu(x) - relu(-x) = x.
 
         Raises:
-            InputError: The map is not residual, so it has no linear part to begin with.
+            InputError: The map is not residual, so it has no linear part to begin with, or too narrow.
         """
         if self.form is not Form.RESIDUAL:
             raise InputError("form published: cannot begin at an erasure. Expected residual.")
+        units = 2 * eraser.rank
+        if units > self.width:
+            raise InputError(f"width {self.width}: an erasure of rank {eraser.rank} takes {units} inner units.")  # fmt: skip
         first, last = self.layers[0], self.layers[-1]
-        v = torch.as_tensor(eraser.v, dtype=torch.float32) * self.scale
-        u = torch.as_tensor(eraser.u, dtype=torch.float32) / self.scale
-        offset = (v * (self.mean - middle) / self.scale).sum()
+        v = torch.as_tensor(eraser.v.T, dtype=torch.float32) * self.scale
+        u = torch.as_tensor(eraser.u, dtype=torch.float32) / self.scale[:, None]
+        offset = v @ ((self.mean - middle) / self.scale)
         with torch.no_grad():
-            for unit, sign in ((0, 1.0), (1, -1.0)):
-                first.weight[unit], first.bias[unit] = sign * v, sign * offset
-                last.weight[:, unit] = -sign * u
+            first.weight[:units], first.bias[:units] = torch.cat([v, -v]), torch.cat([offset, -offset])  # fmt: skip
+            last.weight[:, :units] = torch.cat([-u, u], 1)
 
     def then_erase(self, eraser: Eraser, middle: Tensor) -> Bottleneck:
-        """The map that this one and a linear erasure of what it gives, whose mean is `middle`, make: r(f(h)).
+        """The map that this one and an erasure of what it gives, whose mean is `middle`, make: r(f(h)).
 
-        Again a residual map, with two more inner units: r(f) = f - u v^T (f - m), and v^T f is linear in h and in the inner units.
+        Again a residual map, with two more inner units a direction: r(f) = f - U V^T (f - m), and V^T f is linear in h and in the inner units.
         """
-        wider = Bottleneck(self.d, form=self.form, width=self.width + 2)
+        wider = Bottleneck(self.d, form=self.form, width=self.width + 2 * eraser.rank)
         wider.standardize(self.mean, self.scale)
         first, last = self.layers[0], self.layers[-1]
-        v = torch.as_tensor(eraser.v, dtype=torch.float32)
-        u = torch.as_tensor(eraser.u, dtype=torch.float32) / self.scale
+        v = torch.as_tensor(eraser.v.T, dtype=torch.float32)
+        u = torch.as_tensor(eraser.u, dtype=torch.float32) / self.scale[:, None]
         with torch.no_grad():
-            given = v * self.scale  # v^T of what the last layer gives, in the units of the features
-            inner = torch.cat([first.weight, given[None], -given[None]])
-            outer = last.weight - torch.outer(u, given @ last.weight)
+            given = v * self.scale  # V^T of what the last layer gives, in the units of the features
+            inner = torch.cat([first.weight, given, -given])
+            outer = last.weight - u @ (given @ last.weight)
             wider.layers[0].weight.copy_(inner)
-            wider.layers[0].bias.copy_(torch.cat([first.bias, torch.zeros(2)]))
-            wider.layers[-1].weight.copy_(torch.cat([outer, -u[:, None], u[:, None]], 1))
+            wider.layers[0].bias.copy_(torch.cat([first.bias, torch.zeros(2 * eraser.rank)]))
+            wider.layers[-1].weight.copy_(torch.cat([outer, -u, u], 1))
             offset = v @ (self.mean - middle) + given @ last.bias
-            wider.layers[-1].bias.copy_(last.bias - u * offset)
+            wider.layers[-1].bias.copy_(last.bias - u @ offset)
         return wider.eval()
 
 

@@ -115,6 +115,37 @@ def test_a_layer_begins_where_no_linear_map_tells_toxicity(tmp_path: Path) -> No
     assert told < 0.65  # two Gaussians of one covariance: nothing is left once their means agree
 
 
+def test_classes_that_differ_in_spread_alone_are_told_by_a_network_until_that_is_erased() -> None:
+    rng = np.random.default_rng(5)
+    toxic = np.arange(2000) % 2 == 0
+    z = rng.standard_normal((2000, D))
+    z[:, :2] *= np.where(toxic, 3.0, 0.5)[:, None]
+    turned, _ = np.linalg.qr(rng.standard_normal((D, D)))
+    h = torch.as_tensor(z @ turned, dtype=torch.float32)
+    means = erased(h, toxic, spread=0)
+    both = erased(h, toxic, spread=2)
+    assert probe_accuracy(means[:1500], toxic[:1500], means[1500:], toxic[1500:]) > 0.85
+    assert probe_accuracy(both[:1500], toxic[:1500], both[1500:], toxic[1500:]) < 0.58
+
+
+def erased(h: torch.Tensor, toxic: np.ndarray, *, spread: int) -> np.ndarray:
+    layer = Bottleneck(D, width=8)
+    layer.standardize(h.mean(0), h.std(0))
+    eraser = fit_eraser(h, torch.as_tensor(toxic).long(), spread=spread)
+    assert eraser.rank == 1 + spread
+    layer.start_from(eraser, h.mean(0))
+    with torch.no_grad():
+        return layer(h).double().numpy()
+
+
+def test_an_erasure_needs_two_inner_units_a_direction() -> None:
+    z, toxic, _ = synthetic(100, 12)
+    features = Features.of(z, toxic)
+    eraser = fit_eraser(features.means(), features.toxic, spread=4)
+    with pytest.raises(InputError, match="rank 5 takes 10 inner units"):
+        Bottleneck(D, width=8).start_from(eraser, features.means().mean(0))
+
+
 def test_the_released_map_cannot_begin_at_an_erasure() -> None:
     z, toxic, _ = synthetic(100, 12)
     features = Features.of(z, toxic)
@@ -179,7 +210,8 @@ def test_features_that_cannot_be_used_are_refused(
     assert "features.npz" in str(caught.value)
 
 
-def test_an_erasure_behind_a_layer_is_again_a_layer() -> None:
+@pytest.mark.parametrize("spread", [0, 3])
+def test_an_erasure_behind_a_layer_is_again_a_layer(spread: int) -> None:
     torch.manual_seed(0)
     layer = Bottleneck(D, width=8)
     layer.standardize(torch.randn(D), torch.rand(D) + 0.5)
@@ -189,9 +221,9 @@ def test_an_erasure_behind_a_layer_is_again_a_layer() -> None:
     h = torch.as_tensor(z, dtype=torch.float32)
     with torch.no_grad():
         made = layer(h)
-        eraser = fit_eraser(made, torch.as_tensor(toxic).long())
+        eraser = fit_eraser(made, torch.as_tensor(toxic).long(), spread=spread)
         v, u = (torch.as_tensor(one, dtype=torch.float32) for one in (eraser.v, eraser.u))
-        expected = made - torch.outer((made - made.mean(0)) @ v, u)
+        expected = made - (made - made.mean(0)) @ v @ u.T
         found = layer.then_erase(eraser, made.mean(0))(h)
     assert torch.allclose(found, expected, atol=1e-4)
     means = [found[torch.as_tensor(toxic) == one].mean(0) for one in (True, False)]
