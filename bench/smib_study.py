@@ -74,10 +74,12 @@ def ablation() -> list[Variant]:
 
 
 def others() -> list[Variant]:
-    """What the ablation leaves open, on as many prompts: the release's settings, and the words of the scorer without SMIB."""
+    """What the ablation leaves open, on as many prompts: the release's settings, the words of the scorer without SMIB, and an erasure of spread."""
+    spread = replace(_LONG, steps=200, weight=3.0, restart_steps=80, spread=24, width=192)
     return [
         Variant("as-released", 29, _RELEASED, Weights(keep=0.0), "form, loss, weights, rates of the release"),
         Variant("no-smib-29", 29, replace(_LONG, weight=0.0), _BLAMED, "what ships, without its SMIB term"),
+        Variant("spread-29", 29, spread, replace(_BLAMED, unlearn=4.0, keep=1.75), "what ships, begun at an erasure of 24 directions of spread too"),
     ]  # fmt: skip
 
 

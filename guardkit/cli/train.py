@@ -100,6 +100,11 @@ def add(verbs: Verbs) -> None:
     rewriter.add_argument(
         "--targets", type=Path, help="--work of rewriter-targets, instead of what people wrote"
     )
+    rewriter.add_argument(
+        "--decoder-only",
+        action="store_true",
+        help="leave what reads, and the pieces that are written, as they are in --start",
+    )
     rewriter.add_argument("--rate", type=float, default=1e-3, help="learning rate of the decoder")
     rewriter.add_argument(
         "--draws",
@@ -167,6 +172,12 @@ def _add_smib(models: Verbs) -> None:
     smib.add_argument("--task-weight", type=float, default=1.0)
     smib.add_argument(
         "--steps", type=at_least_zero, default=1500, help="0: the linear erasure alone"
+    )
+    smib.add_argument(
+        "--spread",
+        type=at_least_zero,
+        default=0,
+        help="directions of different spread that the first erasure takes along; two inner units each",
     )
     smib.add_argument("--rate", type=float, default=1e-3, help="learning rate of theta")
     smib.add_argument("--seed", type=int, default=20261127)
@@ -294,6 +305,7 @@ def run_prompt_rewriter(args: argparse.Namespace) -> int:
         draws=Draws(*args.draws),
         decoder_rate=args.rate,
         encoder_rate=args.rate / 7.5,
+        decoder_only=args.decoder_only,
         threads=args.threads,
     )
     written = args.own / "written" / "repairs"
@@ -341,6 +353,7 @@ def run_smib(args: argparse.Namespace) -> int:
         weight=args.weight,
         task_weight=args.task_weight,
         steps=args.steps,
+        spread=args.spread,
         rate=args.rate,
         seed=args.seed,
         threads=args.threads,

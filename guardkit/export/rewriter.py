@@ -15,7 +15,15 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from guardkit.artifacts import FORMAT, Artifact, Fitted, Manifest, TensorSpec, TextOptions
+from guardkit.artifacts import (
+    FORMAT,
+    Artifact,
+    Fitted,
+    Manifest,
+    TensorSpec,
+    TextOptions,
+    load_artifact,
+)
 from guardkit.errors import InputError
 from guardkit.export.artifact import (
     MODEL,
@@ -29,7 +37,7 @@ from guardkit.export.quantize import quantize_int8, with_token_scales
 from guardkit.export.to_onnx import INPUTS, export_graph
 from guardkit.steps import REWRITER, REWRITER_DECODER
 from guardkit.text.encode import Encoder
-from guardkit.text.rewrite import PIECES
+from guardkit.text.rewrite import PIECES, read_pieces
 from guardkit.train.repairs import Draws, Pair, harmless_texts, load_pairs
 from guardkit.train.rewriter import (
     MAX_TOKENS,
@@ -40,6 +48,7 @@ from guardkit.train.rewriter import (
     is_writable,
     lessons_of,
     load_rewriter,
+    was_decoder_alone,
 )
 
 _ALPHA = 0.5
@@ -180,20 +189,20 @@ class Writer(nn.Module):
 
 
 def export_rewriter(work: Path, data: Path, written: Path, out: Path, *, version: str) -> Artifact:
-    """Write both artifacts from a training's folder.
+    """Write both artifacts from a training's folder; of one of the decoder alone, the decoder of the reader that lies in `out`.
 
     Args:
         work: What `guardkit train prompt-rewriter` left.
         data: The shared data.
         written: `data/written/repairs`.
         out: The folder that holds artifacts.
-        version: Version of both.
+        version: Of what is written.
 
     Returns:
         The encoder's artifact.
 
     Raises:
-        InputError: `work` holds no trained model.
+        InputError: `work` holds no trained model, or the decoder writes other pieces than the reader in `out` lists.
     """
     if not (work / "model.safetensors").is_file():
         raise InputError(f"{work}: no model.safetensors. Run guardkit train prompt-rewriter first.")
@@ -202,20 +211,50 @@ def export_rewriter(work: Path, data: Path, written: Path, out: Path, *, version
     encoder = Encoder(tokenizer.to_str().encode(), max_tokens=MAX_TOKENS, overlap=8)
     pairs = load_pairs(data, written, draws=_FEW, seed=_SEED)[:_SCALE_PAIRS]
     seen = _seen(model, lessons_of(pairs, encoder))
-    _set_bar(model, harmless_texts(data, split="valid"), encoder)
-    reader, writer = Reader(model).eval(), Writer(model).eval()
-    folder = out / REWRITER
+    if was_decoder_alone(work):
+        artifact = _reader_of(model, out / REWRITER)
+    else:
+        _set_bar(model, harmless_texts(data, split="valid"), encoder)
+        artifact = _export_reader(model, tokenizer, seen, out / REWRITER, version)
+    _export_writer(model, seen, out / REWRITER_DECODER, version, artifact)
+    return artifact
+
+
+def _reader_of(model: RewriterModel, folder: Path) -> Artifact:
+    """The artifact that a decoder was trained for."""
+    artifact = load_artifact(folder)
+    if [token for token, _ in read_pieces(artifact)] != model.pieces.tolist():
+        raise InputError(f"{folder}: lists other pieces than the decoder writes. Export into the folder of --start.")  # fmt: skip
+    return artifact
+
+
+def _export_reader(
+    model: RewriterModel,
+    tokenizer: Tokenizer,
+    seen: Sequence[RewriterBatch],
+    folder: Path,
+    version: str,
+) -> Artifact:
     (folder / "1").mkdir(parents=True, exist_ok=True)
     write_tokenizer(tokenizer, folder / TOKENIZER)
     _write_pieces(model.pieces.tolist(), tokenizer, folder / PIECES)
+    reader = Reader(model).eval()
     _quantized(reader, _reading(seen), ("states", "embedding", "risk"), INPUTS, folder / MODEL)
-    artifact = _reader_manifest(folder, version, model)
+    return _reader_manifest(folder, version, model)
+
+
+def _export_writer(
+    model: RewriterModel,
+    seen: Sequence[RewriterBatch],
+    folder: Path,
+    version: str,
+    reader: Artifact,
+) -> None:
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    writer = Writer(model).eval()
     inputs = ("states", "attention_mask", "banned", "written", "copied", "past")
-    decoder = out / REWRITER_DECODER
-    (decoder / "1").mkdir(parents=True, exist_ok=True)
-    _quantized(writer, _writing(model, writer, seen), ("best", "kept"), inputs, decoder / MODEL)
-    _writer_manifest(decoder, version, artifact, past=writer.past_sizes())
-    return artifact
+    _quantized(writer, _writing(model, writer, seen), ("best", "kept"), inputs, folder / MODEL)
+    _writer_manifest(folder, version, reader, past=writer.past_sizes())
 
 
 def _quantized(

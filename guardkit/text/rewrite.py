@@ -84,7 +84,7 @@ class ModelRewriter:
         self.manifest = artifact.manifest
         self._encoder, self._decoder = encoder, decoder
         self._tokens = Encoder.of(artifact)
-        self._pieces = _read_pieces(artifact)
+        self._pieces = read_pieces(artifact)
         self._columns = {token: at for at, (token, _) in enumerate(self._pieces)}
         layers, heads, size = past
         self._nothing_kept = np.zeros((1, layers, heads, 0, size), np.float32)
@@ -120,18 +120,25 @@ class ModelRewriter:
         if not blamed and source.risk <= 0:
             return text
         freely = self._decode(source)
-        if freely is not None and source.touches(blamed, freely):
-            rewritten = self._checked(text, source, freely)
-            if rewritten is not None:
-                return rewritten
         if not blamed:
-            return None
-        source = source.with_bans(blamed)
-        items = self._decode(source)
-        return None if items is None else self._checked(text, source, items)
+            return self._checked(text, source, freely)
+        banned = source.with_bans(blamed)
+        # By itself, which reads best; without what is blamed; and where it has no other words, or the same ones, with that left out.
+        attempts: tuple[Callable[[], Sequence[_Item] | None], ...] = (
+            lambda: freely if freely and source.touches(blamed, freely) else None,
+            lambda: self._decode(banned),
+            lambda: _rest_of(banned, []),
+        )
+        for attempt in attempts:
+            rewritten = self._checked(text, source, attempt())
+            if rewritten not in (None, text):
+                return rewritten
+        return None
 
-    def _checked(self, text: str, source: _Source, items: Sequence[_Item]) -> str | None:
-        """The items as text; None when its meaning is another."""
+    def _checked(self, text: str, source: _Source, items: Sequence[_Item] | None) -> str | None:
+        """The items as text; None when there are none, or its meaning is another."""
+        if items is None:
+            return None
         rewritten = spelled(text, source.ranges, [self._piece(item) for item in items])
         if rewritten == text:
             return text
@@ -275,7 +282,7 @@ def _rest_of(source: _Source, items: Sequence[_Item]) -> list[_Item]:
     return [_Item(START, place) for place in free.tolist()][:room]
 
 
-def _read_pieces(artifact: Artifact) -> list[tuple[int, str]]:
+def read_pieces(artifact: Artifact) -> list[tuple[int, str]]:
     """(token id, piece) of the vocabulary of written pieces."""
     lines = artifact.read(PIECES).decode().splitlines()
     return [(int(token), piece) for token, _, piece in (line.partition(" ") for line in lines)]

@@ -10,6 +10,16 @@ _OPENING = ("(", "[", "{", "'", "’", "-", "/", "#", "$", "@")
 _ARTICLE = re.compile(r"\b([aA])(n?)(?=\s+([a-zA-Z]\w*))")
 _SPACED_MARK = re.compile(r"(?<=\S)[ \t]+(?=[.,!?;:]+(?:\s|\Z))")
 _SPACED_CONTRACTION = re.compile(r"(?<=\w)[ \t]*(['’])[ \t]*(?=(?:t|s|m|re|ve|ll|d)\b)", re.IGNORECASE)  # fmt: skip
+_NO_APOSTROPHE = (
+    re.compile(r"\b((?:do|does|did|is|are|was|were|has|have|had|would|could|should|ca|wo|ai)n)(t)\b", re.IGNORECASE),
+    re.compile(r"\b(you|they)(re|ve|ll)\b", re.IGNORECASE),
+    re.compile(r"\b(that|what|where|there|who|he|she)(s)\b", re.IGNORECASE),
+    re.compile(r"\b([iI])(m|ve)\b"),
+)  # fmt: skip
+"""Contractions that are no other word without their apostrophe; two in five people who rewrite a text put it there (ParaDetox, training)."""
+_CHAT = {"u": "you", "ur": "your", "dnt": "don't", "kno": "know", "cuz": "because"}
+_CHAT_WORD = re.compile(rf"(?<![\w'’])(?:{'|'.join(_CHAT)})(?![\w'’])")
+_SPEAKS = re.compile(r"\b(?:I|you|we|they|he|she|it)\b")
 _LONE_I = re.compile(r"(?<![\w'’.\-])i(?=['’\s,!?;]|\.?(?:\s|\Z))")
 _SENTENCE_START = re.compile(r"(\A\W*|[.!?]\s+)([a-z])(?=[a-z]*\b)")
 _ENDS = (".", "!", "?")
@@ -78,18 +88,21 @@ def in_the_manner_of(text: str, out: str) -> str:
 def tidied(text: str) -> str:
     """Tidy a text as people do who rewrite one.
 
-    No space before a mark or inside a contraction, "I" for "i"; capitals at the start of
-    sentences, where the text ends as a sentence does. Line breaks stay.
+    No space before a mark or inside a contraction, an apostrophe in it, "I" for "i", "you" for "u"; capitals at the start of
+    sentences, where the text ends as a sentence does or somebody speaks in it. Line breaks stay.
 
-    >>> tidied("i don 't know , do you ?")
-    "I don't know, do you?"
+    >>> tidied("i don 't know , do you ?"), tidied("dont tell me u saw them")
+    ("I don't know, do you?", "Don't tell me you saw them")
     >>> tidied("a castle , oil painting")
     'a castle, oil painting'
     """
     text = _SPACED_MARK.sub("", text)
     text = _SPACED_CONTRACTION.sub(r"\1", text)
+    for pattern in _NO_APOSTROPHE:
+        text = pattern.sub(r"\1'\2", text)
+    text = _CHAT_WORD.sub(lambda match: _CHAT[match[0]], text)
     text = _LONE_I.sub("I", text)
-    if not text.rstrip().endswith(_ENDS):
+    if not text.rstrip().endswith(_ENDS) and not _SPEAKS.search(text):
         return text
     return _SENTENCE_START.sub(lambda match: match[1] + match[2].upper(), text)
 

@@ -2,6 +2,7 @@
 
     guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER               # all: 240k pairs, 90 minutes of two cores
     guardkit train prompt-rewriter --base FOLDER --data FOLDER --work FOLDER --start exported_models/prompt-rewriter  # go on
+    guardkit train prompt-rewriter ... --start exported_models/prompt-rewriter --decoder-only  # leave what reads as it is
 
 Model: s = encoder(source) [B, T, d]
        s_t = s_t + b where a token is banned       the decoder knows what it may not copy, and plans for it
@@ -40,6 +41,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.functional import normalize as unit
 from transformers import AutoConfig, AutoModel
 
+from guardkit.errors import InputError
 from guardkit.text.encode import Encoder
 from guardkit.text.normalize import normalize
 from guardkit.text.rewrite import END, NOWHERE, START
@@ -75,6 +77,8 @@ class RewriterSettings:
     decay: float = 0.01
     similarity_weight: float = 0.5
     risk_weight: float = 0.3
+    decoder_only: bool = False
+    """Leave what reads (encoder, embedding, risk) and the written pieces as they are in `start`."""
     seed: int = 20261126
     threads: int = 1
     checkpoint_steps: int = 200
@@ -114,6 +118,11 @@ class RewriterModel(nn.Module):
             self.write.weight.copy_(table)
             self.similarity.weight.copy_(torch.eye(hidden))
             self.similarity.bias.zero_()
+
+    def freeze_reader(self) -> None:
+        """Leave what `encode` gives as it is."""
+        for part in (self.encoder, self.similarity, self.risk):
+            part.requires_grad_(False)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read tokens int64 [B, T]: returns states [B, T, d], embedding [B, d] and risk [B], a logit."""
@@ -309,7 +318,13 @@ def train_rewriter(
         settings: What the run is made of.
         start: The --work of an earlier run to go on from, or the artifact `prompt-rewriter`.
         targets: What `rewriter_targets` chose for rude sentences; None: what people wrote for them.
+
+    Raises:
+        InputError: The decoder alone is to be trained, and there is no `start`.
     """
+    state = rewriter_weights(start) if start is not None else {}
+    if settings.decoder_only and not state:
+        raise InputError("decoder_only: nothing to leave as it is. Give start.")
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     work.mkdir(parents=True, exist_ok=True)
@@ -319,7 +334,7 @@ def train_rewriter(
     chosen = chosen_pairs(targets) if targets else ()
     pairs = load_pairs(data, written, draws=settings.draws, seed=settings.seed, chosen=chosen)
     lessons = lessons_of(pairs, encoder)
-    pieces = vocabulary_of(lessons)
+    pieces = state["pieces"].tolist() if settings.decoder_only else vocabulary_of(lessons)
     columns = {token: at for at, token in enumerate(pieces)}
     rng = np.random.default_rng(settings.seed)
     lessons = [with_bans(one, columns, rng) for one in lessons if is_writable(one, columns)]
@@ -329,8 +344,10 @@ def train_rewriter(
     )
     freeze_lower_half(bert)
     model = RewriterModel(bert, bert.config.hidden_size, torch.tensor(pieces))
-    if start is not None:
-        _start_from(model, rewriter_weights(start))
+    if state:
+        _start_from(model, state)
+    if settings.decoder_only:
+        model.freeze_reader()
     teacher = AutoModel.from_pretrained(base, add_pooling_layer=False).eval()
     _log.info("%d pairs, %d written pieces", len(lessons), len(pieces))
     groups = of_similar_length(
@@ -342,7 +359,7 @@ def train_rewriter(
         batches,
         lambda batch: loss_of(model, teacher, batch, settings),
         work,
-        _plan(len(lessons), settings),
+        plan_of(len(lessons), settings),
     )
     save_file(model.state_dict(), work / "model.safetensors")
     bert.config.save_pretrained(work)
@@ -350,7 +367,8 @@ def train_rewriter(
     (work / "trained.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
-def _plan(pairs: int, settings: RewriterSettings) -> Plan:
+def plan_of(pairs: int, settings: RewriterSettings) -> Plan:
+    """How a run over so many pairs goes."""
     return Plan(
         steps=-(-pairs // settings.batch),
         batch=settings.batch,
@@ -383,6 +401,12 @@ def load_rewriter(work: Path) -> RewriterModel:
     return model.eval()
 
 
+def was_decoder_alone(work: Path) -> bool:
+    """Whether the training in a folder left what reads as it was."""
+    settings = json.loads((work / "trained.json").read_text())["settings"]
+    return bool(settings.get("decoder_only", False))
+
+
 def is_writable(lesson: Lesson, columns: dict[int, int]) -> bool:
     """Whether all that a pair does not copy is in the vocabulary."""
     return all(
@@ -404,6 +428,8 @@ def loss_of(
     edits = cross_entropy(
         scores.float().flatten(0, 1), batch.wanted.flatten(), ignore_index=_NOTHING
     )
+    if settings.decoder_only:
+        return edits
     some = slice(0, None, _TEACH_EVERY)
     ids, mask = batch.input_ids[some], batch.attention_mask[some]
     with torch.no_grad():

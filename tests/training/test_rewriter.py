@@ -14,15 +14,19 @@ from guardkit.export.rewriter import Writer
 from guardkit.text.encode import Encoder
 from guardkit.text.rewrite import NOWHERE
 from guardkit.train.data import CATEGORIES
+from guardkit.train.loop import fit
 from guardkit.train.repairs import KEEP, MENDED, Pair, load_twins_of_repairs, written_pairs
 from guardkit.train.rewriter import (
     END,
     Lesson,
+    RewriterBatch,
     RewriterModel,
     RewriterSettings,
     collate,
     lessons_of,
     loss_of,
+    plan_of,
+    train_rewriter,
     vocabulary_of,
     with_bans,
 )
@@ -127,6 +131,32 @@ def test_the_model_learns_what_is_wrong_and_what_is_not(encoder: Encoder) -> Non
         optimizer.step()
     risk = model.eval().encode(batch.input_ids, batch.attention_mask)[2]
     assert risk[0] > 0 > risk[1]
+
+
+def test_a_decoder_trained_alone_leaves_what_it_reads(encoder: Encoder, tmp_path: Path) -> None:
+    lessons = lessons_of([Pair("my idiot neighbour", "my neighbour")] * 4, encoder)
+    pieces = vocabulary_of(lessons, rarest=1)
+    model, teacher = RewriterModel(tiny_bert(), 24, torch.tensor(pieces)), tiny_bert()
+    batch = collate(lessons, {token: at for at, token in enumerate(pieces)})
+    settings = RewriterSettings(decoder_only=True, batch=4, checkpoint_steps=8)
+    model.freeze_reader()
+    before = model.eval().encode(batch.input_ids, batch.attention_mask)
+    losses = list[float]()
+
+    def loss(one: RewriterBatch) -> torch.Tensor:
+        found = loss_of(model, teacher, one, settings)
+        losses.append(found.item())
+        return found
+
+    fit(model, [batch] * 24, loss, tmp_path, plan_of(96, settings))
+    after = model.eval().encode(batch.input_ids, batch.attention_mask)
+    assert all(map(torch.equal, before, after))
+    assert losses[-1] < losses[0]
+
+
+def test_a_decoder_alone_needs_a_reader(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Give start"):
+        train_rewriter("none", tmp_path, tmp_path, tmp_path, RewriterSettings(decoder_only=True))
 
 
 # --- pairs as labelled texts, and as tags ----------------------------------------------------------------

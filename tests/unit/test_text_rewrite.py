@@ -96,7 +96,7 @@ def rewriter(
         pytest.param("Idiot, hello world", {0: 3}, "Hello world", id="the first word left out"),
         pytest.param("hello idiot", {1: 3}, "hello", id="the last word left out"),
         pytest.param("a portrait of my idiot", {4: "sky", -3: 6}, "a portrait of my sky", id="a word replaced"),
-        pytest.param("kill you", {0: "sky", -3: 2}, "sky you", id="the first word replaced"),
+        pytest.param("idiot neighbour", {0: "sky", -3: 2}, "sky neighbour", id="the first word replaced"),
         pytest.param("Kill you", {0: "sky", -3: 2}, "Sky you", id="with its capital"),
         pytest.param("KILL YOU", {0: "sky", -3: 2}, "SKY YOU", id="in capitals"),
         pytest.param("my sea", {2: "##s", -5: 3}, "my seas", id="a word goes on"),
@@ -186,6 +186,13 @@ def test_a_model_that_never_ends_is_given_up(artifact: Artifact) -> None:
     script = Script({1: "sea", -2: "sea"}, end=9)
     assert rewriter(artifact, script).rewrite("hello world") is None
     assert script.runs <= 24
+
+
+def test_what_the_model_has_no_other_words_for_is_left_out(artifact: Artifact) -> None:
+    endless = Script({1: "sea", -2: "sea"}, end=7)
+    assert rewriter(artifact, endless).rewrite("a portrait of my idiot neighbour", IDIOT) == "a portrait of my neighbour"  # fmt: skip
+    same, blamed = Script({4: "sea", -2: 6}, end=6), [Span(17, 20, "insult", 0.9, "demo")]
+    assert rewriter(artifact, same).rewrite("a portrait of my sea", blamed) == "a portrait of my"
 
 
 def test_a_passage_that_does_not_fit_is_given_up(artifact: Artifact) -> None:
