@@ -4,7 +4,7 @@
     FOLDER/python/               scikit-image and scikit-learn, which bring photographs, and gan-face-generate: pip install --target
     FOLDER/faces/                faces that gan-face-generate 1.1.1 makes (a DCGAN, 64x64, trained on DigiFace-1M: people who do not exist)
 
-Needs a Debian with apt-get and dpkg, pip, and torch for the faces (about 600 MB are downloaded). Every package's licences are in its own
+Needs a Debian with apt-get and dpkg, pip, and torch for the faces (about 800 MB are downloaded). Every package's licences are in its own
 `usr/share/doc/<package>/copyright` or metadata; nothing of it is part of this repository. What is there already is left as it is.
 """
 
@@ -34,7 +34,16 @@ DEBIAN = (
     "propaganda-debian",
     "palapeli-data",
     "khangman",
+    "openclipart-png",
+    "endless-sky-data",
 )
+_CLIPS = ("animals", "buildings", "education", "food", "geography", "people", "plants", "recreation", "transportation")  # fmt: skip
+PARTS = {
+    "openclipart-png": tuple(f"usr/share/openclipart/png/{name}" for name in _CLIPS),
+    "endless-sky-data": tuple(f"usr/share/games/endless-sky/images/{name}" for name in ("land", "scene")),
+}  # fmt: skip
+"""Package -> the folders of it that count, where not all do: drawings and photographs of things, animals, people and places, no icons, shapes, signs or flags, of
+which there are thousands. Chosen by the names of folders, before any was scored."""
 PYTHON = ("scikit-image==0.25.2", "scikit-learn==1.7.2", "gan-face-generate==1.1.1")
 FACES = 400
 _SEED = 20261127

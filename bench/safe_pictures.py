@@ -27,6 +27,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from bench.gather_pictures import PARTS
 from bench.images import drawn_photograph
 from bench.skin_tone import TONES, tone_of
 from bench.tables import rendered
@@ -130,7 +131,8 @@ def gathered_pictures(folder: Path) -> Iterator[tuple[str, list[Image]]]:
     yield from _of_packages(folder / "python")
     for package in sorted((folder / "debian").iterdir()):
         if package.is_dir() and not package.name.startswith("."):
-            yield package.name, _pictures_in(package)
+            parts = PARTS.get(package.name, ("",))
+            yield package.name, [one for part in parts for one in _pictures_in(package / part)]
     yield _FACES, _pictures_in(folder / "faces")
 
 

@@ -223,7 +223,7 @@ def _tables(measured: Measured, scores: Floats, heads: Any) -> dict[str, Any]:
     told = ", ".join(f"{name} {bar:g}" for name, bar in bars.items())
     return {
         f"flagged at the thresholds of {_POLICY} ({told})": [_share(name, flagged[of]) for name, of in rows.items()],
-        "by kind, * held out": [_kind_row(kind, kinds == kind, measured, flagged) for kind in KINDS],
+        "by kind, * held out": [_kind_row(kind, kinds == kind, measured, flagged) for kind in KINDS if kind in set(kinds)],
         "harm by request": [_share(one, flagged[measured.is_harm & (asked == one)]) for one in sorted(set(asked))],
         **_without(measured, heads, bars),
     }  # fmt: skip

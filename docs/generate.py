@@ -248,6 +248,12 @@ def _results() -> str:
             lambda found: found,
         ),
         (
+            "Edits of images: which kinds to train on",
+            "python -m bench.transform_folds --pictures <bench.generated_faces> <wallpapers> --base minilm-l6 --work <guardkit train image-transform>",
+            "transform_folds",
+            lambda found: found,
+        ),
+        (
             "Disguises",
             "python bench/robustness.py --policy chat --texts <what bench.validation --flagged-by chat wrote>",
             "robustness",

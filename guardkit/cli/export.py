@@ -127,7 +127,7 @@ def _add_image_safety(kinds: Verbs) -> None:
     edits.add_argument("--work", required=True, type=Path, help="what training left")
     edits.add_argument("--base", required=True, type=Path, help="the sentence encoder it took")
     edits.add_argument("--out", type=Path, default=Path("exported_models"))
-    edits.add_argument("--version", default="0.1.0")
+    edits.add_argument("--version", default="0.2.0")
     edits.set_defaults(run=run_image_transform)
 
 

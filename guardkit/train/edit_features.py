@@ -48,6 +48,13 @@ class Edits(Struct, frozen=True):
             has_faces=self.has_faces, angles=self.angles, names=np.array(SIGNALS),
         )  # fmt: skip
 
+    def at(self, rows: NDArray[np.int64]) -> Edits:
+        """Some of them, by their rows."""
+        return Edits(
+            self.seen[rows], self.signals[rows], self.afters[rows], tuple(self.kinds[row] for row in rows), self.scenes[rows],
+            self.has_faces[rows], self.angles[rows],
+        )  # fmt: skip
+
     @classmethod
     def load(cls, file: Path) -> Edits | None:
         """Read it; None: there is none, or it holds other signals."""

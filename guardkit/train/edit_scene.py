@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
 from numpy.random import Generator
 from numpy.typing import NDArray
+from PIL import Image
 
 from guardkit.image.decode import Pixels
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[np.floating[Any]]
+"""Of either precision: what arithmetic on `Floats` gives."""
 Box = tuple[float, float, float, float]
 
 
@@ -82,6 +86,14 @@ def gamma(pixels: Pixels, power: float) -> Pixels:
     return table[pixels]
 
 
+def luma(pixels: Pixels, curve: Callable[[Numbers], Numbers]) -> Pixels:
+    """Lightness alone through a curve of [0, 1], colours as they are; `curve` is given all 256 levels at once."""
+    levels = np.arange(256, dtype=np.float32) / 255
+    table = (curve(levels).clip(0, 1) * 255).round().astype(np.uint8)
+    light, blue, red = Image.fromarray(pixels).convert("YCbCr").split()
+    return np.asarray(Image.merge("YCbCr", (light.point(table.tolist()), blue, red)).convert("RGB"))
+
+
 def face_of(scene: Scene) -> Box:
     """The surest face."""
     return scene.faces[0]
@@ -90,6 +102,13 @@ def face_of(scene: Scene) -> Box:
 def size_of(box: Box) -> float:
     """The longer side of a box."""
     return max(box[2] - box[0], box[3] - box[1])
+
+
+def part_of(box: Box, part: Box) -> Box:
+    """A part of a box: left, top, right, bottom as shares of its sides."""
+    left, top, right, bottom = box
+    wide, tall = right - left, bottom - top
+    return left + wide * part[0], top + tall * part[1], left + wide * part[2], top + tall * part[3]
 
 
 def each(scene: Scene, change: Callable[[Pixels, Box], Pixels]) -> Pixels:
@@ -109,6 +128,18 @@ def keep_faces(scene: Scene) -> Floats:
         body = oval(mask.shape, (left - tall, bottom, right + tall, bottom + 3 * tall), soft=0.2)
         mask = np.maximum(np.maximum(mask, head), body)
     return mask
+
+
+def far_from_faces(scene: Scene, random: Generator, side: float) -> tuple[float, float]:
+    """A place for something of a size that is no face's, or the best of 30 tries."""
+    height, width = scene.pixels.shape[:2]
+    places = random.uniform((0, 0), (max(width - side, 1), max(height - side, 1)), (30, 2))
+    far = [
+        min((np.hypot(x - box[0], y - box[1]) / size_of(box) for box in scene.faces), default=9.0)
+        for x, y in places + side / 2
+    ]
+    x, y = places[int(np.argmax(np.minimum(far, 1.6)))]
+    return float(x), float(y)
 
 
 def suits(kind: Kind, scene: Scene) -> bool:

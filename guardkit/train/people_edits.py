@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageOps
@@ -21,6 +19,7 @@ from guardkit.train.edit_scene import (
     mixed,
     oval,
 )
+from guardkit.train.edit_warp import warped
 
 
 def _toned(scene: Scene, power: float, gains: tuple[float, float, float], grow: float) -> Pixels:
@@ -79,32 +78,6 @@ def _hue(scene: Scene, random: Generator) -> Pixels:
     return _toned(scene, float(random.uniform(0.85, 1.2)), gains, 0.25)
 
 
-def _warped(
-    pixels: Pixels, box: Box, move: Callable[[Floats, Floats], tuple[Floats, Floats]]
-) -> Pixels:
-    """Pixels around a box taken from elsewhere: `move` maps places, in half sides from its middle, to where to look."""
-    height, width = pixels.shape[:2]
-    centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    half = (box[2] - box[0]) / 2 * 1.5, (box[3] - box[1]) / 2 * 1.5
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    x, y = (columns - centre[0]) / half[0], (rows - centre[1]) / half[1]
-    from_x, from_y = move(x, y)
-    fade = np.clip((1 - np.hypot(x, y)) / 0.3, 0, 1)
-    x, y = x + (from_x - x) * fade, y + (from_y - y) * fade
-    return _sampled(pixels, y * half[1] + centre[1], x * half[0] + centre[0])
-
-
-def _sampled(pixels: Pixels, rows: Floats, columns: Floats) -> Pixels:
-    """Bilinear: the colours at places between pixels."""
-    height, width = pixels.shape[:2]
-    rows, columns = rows.clip(0, height - 1.001), columns.clip(0, width - 1.001)
-    top, left = rows.astype(int), columns.astype(int)
-    down, across = (rows - top)[..., None], (columns - left)[..., None]
-    upper = pixels[top, left] * (1 - across) + pixels[top, left + 1] * across
-    lower = pixels[top + 1, left] * (1 - across) + pixels[top + 1, left + 1] * across
-    return (upper * (1 - down) + lower * down).round().astype(np.uint8)
-
-
 def _bulge(scene: Scene, random: Generator) -> Pixels:
     power = float(random.choice((0.55, 0.65, 1.5, 1.8)))
 
@@ -113,13 +86,13 @@ def _bulge(scene: Scene, random: Generator) -> Pixels:
         factor = np.where(far < 1, far ** (1 / power - 1), 1.0).astype(np.float32)
         return x * factor, y * factor
 
-    return each(scene, lambda pixels, box: _warped(pixels, box, move))
+    return each(scene, lambda pixels, box: warped(pixels, box, move))
 
 
 def _stretched(scene: Scene, random: Generator) -> Pixels:
     factor = float(random.uniform(1.5, 1.9))
     x_by, y_by = (factor, 1 / factor) if random.random() < 0.5 else (1 / factor, factor)
-    return each(scene, lambda pixels, box: _warped(pixels, box, lambda x, y: (x * x_by, y * y_by)))
+    return each(scene, lambda pixels, box: warped(pixels, box, lambda x, y: (x * x_by, y * y_by)))
 
 
 def _wavy(scene: Scene, random: Generator) -> Pixels:
@@ -128,7 +101,7 @@ def _wavy(scene: Scene, random: Generator) -> Pixels:
     def move(x: Floats, y: Floats) -> tuple[Floats, Floats]:
         return x + depth * np.sin(often * y), y + depth * np.sin(often * x)
 
-    return each(scene, lambda pixels, box: _warped(pixels, box, move))
+    return each(scene, lambda pixels, box: warped(pixels, box, move))
 
 
 def _big_nose(scene: Scene, random: Generator) -> Pixels:
@@ -144,7 +117,7 @@ def _big_nose(scene: Scene, random: Generator) -> Pixels:
             factor = np.where(far < 1, far ** (1 / power - 1), 1.0).astype(np.float32)
             return x * factor, y * factor
 
-        return _warped(pixels, part, move)
+        return warped(pixels, part, move)
 
     return each(scene, change)
 

@@ -15,6 +15,7 @@ from guardkit.train.edit_scene import (
     Scene,
     each,
     face_of,
+    far_from_faces,
     gamma,
     keep_faces,
     mixed,
@@ -182,22 +183,10 @@ def _recompress(scene: Scene, random: Generator) -> Pixels:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def _far_from_faces(scene: Scene, random: Generator, side: float) -> tuple[float, float]:
-    """A place for something of a size that is no face's, or the best of 30 tries."""
-    height, width = scene.pixels.shape[:2]
-    places = random.uniform((0, 0), (max(width - side, 1), max(height - side, 1)), (30, 2))
-    far = [
-        min((np.hypot(x - box[0], y - box[1]) / size_of(box) for box in scene.faces), default=9.0)
-        for x, y in places + side / 2
-    ]
-    x, y = places[int(np.argmax(np.minimum(far, 1.6)))]
-    return float(x), float(y)
-
-
 def _object(scene: Scene, random: Generator) -> Pixels:
     """A coloured shape away from faces."""
     side = min(scene.pixels.shape[:2]) * float(random.uniform(0.12, 0.25))
-    x, y = _far_from_faces(scene, random, side)
+    x, y = far_from_faces(scene, random, side)
     image = Image.fromarray(scene.pixels)
     draw = ImageDraw.Draw(image)
     colour = tuple(int(one) for one in random.integers(0, 256, 3))

@@ -40,7 +40,7 @@ _GENTLE = 0.1  # of the usual weights, so that training begins near the table
 class Settings(Struct, frozen=True):
     """What a training takes."""
 
-    epochs: int = 14
+    epochs: int = 8
     each: int = 8
     """Requests that an edit is put beside."""
     batch: int = 512

@@ -17,6 +17,7 @@ from guardkit.export.transform_graph import SEEN_NAMES, seeing_graph
 from guardkit.image.decode import Pixels, decode
 from guardkit.image.signals import SIGNALS
 from guardkit.train.edit_features import Edits, joined
+from guardkit.train.edit_folds import folds_of_kinds
 from guardkit.train.edit_prompts import (
     CATEGORIES,
     CLASSES,
@@ -68,7 +69,18 @@ def test_every_kind_changes_the_picture_and_keeps_its_type(name: str, scene: Sce
 
 
 @pytest.mark.parametrize(
-    "name", ["skin-lighter", "face-paint", "face-bulge", "scribble", "face-swap"]
+    "name",
+    [
+        "skin-lighter",
+        "face-paint",
+        "face-bulge",
+        "scribble",
+        "face-swap",
+        "porcelain",
+        "swirl",
+        "features-turned",
+        "badge",
+    ],
 )
 def test_an_edit_of_a_face_leaves_the_rest_alone(name: str, scene: Scene) -> None:
     after = KINDS[name].edit(scene, np.random.default_rng(1))
@@ -86,6 +98,16 @@ def test_the_held_out_kinds_are_of_effects_that_training_knows() -> None:
     harmless = sum(harm_of(one, None, has_face=True, angle=0) is None for one in held)
     assert harmless >= 3
     assert len(held) - harmless >= 3
+
+
+def test_kinds_left_out_in_turn_are_none_that_the_test_holds_out() -> None:
+    folds = folds_of_kinds()
+    assert set(folds) == set(KINDS) - HELD_OUT
+    for effect in {KINDS[name].effect for name in folds} - {Effect.BARE}:
+        of_effect = [fold for name, fold in folds.items() if KINDS[name].effect == effect]
+        assert all(
+            set(of_effect) - {fold} for fold in range(4)
+        )  # no fold leaves none to learn from
 
 
 # --- requests -------------------------------------------------------------------------------------
