@@ -7,7 +7,7 @@ Pictures are made of noise in `steps` steps, each from alpha_bar to the next:
     x_next = sqrt(abar') x_0 + sqrt(1 - abar') eps'           eps' fits the x_0 that was cut
 
 What acts inside is handed in: `edit` on the text's states, `adjust` on each step's noise, `on_step` on its preview. From the first step on
-that `adjust` changed, a picture may take each step several times (`steer.noised_back`), for what it was pushed to is seldom what the denoiser draws.
+that `adjust` changed, a picture may take each step several times (`_before`), for what it was pushed to is seldom what the denoiser draws.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from guardkit.errors import InputError
 from guardkit.runtime.base import Runner, open_runner
 from guardkit.shapes.captions import token_ids
 from guardkit.shapes.scene import SIDE
-from guardkit.steer.guidance import noised_back
 
 Floats = NDArray[np.float32]
 Edit = Callable[[Floats], NDArray[Any]]
@@ -164,7 +163,7 @@ class ShapesGenerator:
             for _ in range(recurrence - 1 if rows.size else 0):
                 noise = np.stack([fresh[row].standard_normal(x.shape[1:], np.float32) for row in rows])  # fmt: skip
                 made = _noised(x[rows], x_0[rows], level, following)
-                x[rows] = noised_back(made, noise, following, to=level)
+                x[rows] = _before(made, noise, level, following)
                 x_0[rows], _ = self._preview(x[rows], level, guides.of(rows))
             if on_step is not None and on_step(step, x_0):
                 return None
@@ -226,6 +225,12 @@ def _noised(x: Floats, x_0: Floats, level: float, following: float) -> Floats:
     """The next step's pictures: x_0, and the noise of this step's that fits it."""
     eps = _less(x, x_0, level) / np.float32(math.sqrt(1 - level))
     return np.float32(math.sqrt(following)) * x_0 + np.float32(math.sqrt(1 - following)) * eps
+
+
+def _before(made: Floats, noise: Floats, level: float, following: float) -> Floats:
+    """The next step's pictures with fresh noise, as they may have been at this one; what `steer.noised_back` gives for generators that are not ours."""
+    kept = level / following
+    return np.float32(math.sqrt(kept)) * made + np.float32(math.sqrt(1 - kept)) * noise
 
 
 def _less(x: Floats, part: Floats, share: float) -> Floats:

@@ -18,7 +18,7 @@ _NO_APOSTROPHE = (
 )  # fmt: skip
 """Contractions that are no other word without their apostrophe; two in five people who rewrite a text put it there (ParaDetox, training)."""
 _CHAT = {"u": "you", "ur": "your", "dnt": "don't", "kno": "know", "cuz": "because"}
-_CHAT_WORD = re.compile(rf"(?<![\w'’])(?:{'|'.join(_CHAT)})(?![\w'’])")
+_CHAT_WORD = re.compile(rf"(?<![\w'’.\-])(?:{'|'.join(_CHAT)})(?![\w'’\-]|\.\w)")
 _SPEAKS = re.compile(r"\b(?:I|you|we|they|he|she|it)\b")
 _LONE_I = re.compile(r"(?<![\w'’.\-])i(?=['’\s,!?;]|\.?(?:\s|\Z))")
 _SENTENCE_START = re.compile(r"(\A\W*|[.!?]\s+)([a-z])(?=[a-z]*\b)")

@@ -14,9 +14,11 @@ from guardkit.shapes.generator import (
     Edit,
     Sampling,
     ShapesGenerator,
+    _before,
     of_whole_captions,
     schedule,
 )
+from guardkit.steer import noised_back
 
 Floats = NDArray[np.float32]
 RNG = np.random.default_rng(4)
@@ -81,6 +83,11 @@ def test_only_pictures_that_were_adjusted_take_their_steps_again() -> None:
     np.testing.assert_array_equal(found[0], plain[0])
     assert np.any(found[1] != plain[1])
     np.testing.assert_allclose(found[1], plain[1], atol=1e-2)
+
+
+def test_a_step_is_taken_back_as_the_formula_says() -> None:
+    made, noise = RNG.standard_normal((2, 1, 3, 16, 16)).astype(np.float32)
+    np.testing.assert_allclose(_before(made, noise, 0.3, 0.8), noised_back(made, noise, 0.8, to=0.3), atol=1e-6)  # fmt: skip
 
 
 def test_a_picture_does_not_depend_on_its_company() -> None:
