@@ -179,6 +179,9 @@ def _add_smib(models: Verbs) -> None:
         default=0,
         help="directions of different spread that the first erasure takes along; two inner units each",
     )
+    smib.add_argument(
+        "--spread-weight", type=float, default=0.0, help="of what theta brings back along these"
+    )
     smib.add_argument("--rate", type=float, default=1e-3, help="learning rate of theta")
     smib.add_argument("--seed", type=int, default=20261127)
     smib.add_argument("--threads", type=positive, default=1)
@@ -354,6 +357,7 @@ def run_smib(args: argparse.Namespace) -> int:
         task_weight=args.task_weight,
         steps=args.steps,
         spread=args.spread,
+        spread_weight=args.spread_weight,
         rate=args.rate,
         seed=args.seed,
         threads=args.threads,

@@ -9,7 +9,7 @@ Out, in --work: `checkpoint.pt` while it runs (start the command again to go on)
 `bottleneck.json`, which `guardkit export smib` turns into an artifact.
 
 Task:  L_task = mean |(f(h) - h) / s|^2 over tokens; with targets + CE(linear(mean f(h)), y); or the caller's, which stands in for -SMI(y; z)
-Total: theta: L_task + weight * L_tox(p_phi(a | f(h)))          phi: CE(p_phi(a | f(h)), a)
+Total: theta: L_task + weight * L_tox(p_phi(a | f(h))) + spread_weight * mean |V^T (mean f(h) - m)|^2          phi: CE(p_phi(a | f(h)), a)
 They take turns: theta with phi held, then phi `adversary_steps` times with theta held. Batches are half toxic, so p(a) = 1/2.
 
 An adversary's own loss proves nothing: it falls with any training. What is left is measured by a *fresh* probe (`guardkit.train.probe`)
@@ -69,6 +69,8 @@ class SmibSettings:
     spread: int = 0
     """Directions in which toxic and clean texts spread differently that the first erasure takes along: what classifiers with hidden layers read. Each takes two
     inner units; the last erasure takes none, for nothing is trained behind it that could bring back what they carried."""
+    spread_weight: float = 0.0
+    """Of what theta brings back along the directions of the first erasure: the mean square of texts' means there, before it 1."""
     adversaries: int = 2
     """Classifiers p_phi; the layer is held to their mean, so it cannot hide from the habits of one."""
     restart_steps: int = 300
@@ -118,10 +120,12 @@ def train_smib(
     layer = Bottleneck(features.width, form=settings.form, width=settings.width)
     layer.standardize(*features.moments())
     means = features.means()
+    eraser = fit_eraser(means, features.toxic, spread=settings.spread)
     if settings.erased and settings.form is Form.RESIDUAL:
-        layer.start_from(fit_eraser(means, features.toxic, spread=settings.spread), means.mean(0))
+        layer.start_from(eraser, means.mean(0))
     kept = _KeepFeatures(features, layer.scale)
-    run = _Run(layer, features, settings, kept if task is None else task, kept)
+    taken = _Taken(torch.as_tensor(eraser.v, dtype=torch.float32), means.mean(0))
+    run = _Run(layer, features, settings, kept if task is None else task, kept, taken)
     for step in range(run.resume(work), settings.steps):
         run.step(step)
         if (step + 1) % settings.checkpoint_steps == 0:
@@ -159,6 +163,19 @@ class _KeepFeatures(nn.Module):
         return loss + cross_entropy(self.head(pooled(z, batch.mask)), self._targets[batch.rows])
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What the first erasure took."""
+
+    v: Tensor
+    """f32 [d, k]."""
+    middle: Tensor
+
+    def back(self, z: Tensor, mask: Tensor) -> Tensor:
+        """How much of it filtered states hold again: 1 where nothing was taken."""
+        return ((pooled(z, mask) - self.middle) @ self.v).square().mean()
+
+
 class _Run:
     """A training on its way: the networks, their optimizers, and what a step does."""
 
@@ -169,10 +186,11 @@ class _Run:
         settings: SmibSettings,
         task: Task,
         kept: _KeepFeatures,
+        taken: _Taken,
     ) -> None:
         self.layer, self.features, self.settings, self.task = layer, features, settings, task
         self.prior, self._scale = torch.tensor([0.5, 0.5]), features.means().std(0)
-        self.kept = kept
+        self.kept, self.taken = kept, taken
         self.theta = torch.optim.AdamW([*layer.parameters(), *kept.parameters()], settings.rate, weight_decay=0.0)  # fmt: skip
         self.heads = [self._new_head() for _ in range(settings.adversaries)]
         self.phi = [self._new_optimizer(head) for head in self.heads]
@@ -203,6 +221,8 @@ class _Run:
         task = self.task(z, batch)
         self.theta.zero_grad()
         total = self.settings.task_weight * task + self.settings.weight * toxicity
+        if self.settings.spread_weight:
+            total = total + self.settings.spread_weight * self.taken.back(z, batch.mask)
         total.backward()
         nn.utils.clip_grad_norm_(self.layer.parameters(), 1.0)
         self.theta.step()

@@ -138,6 +138,22 @@ def erased(h: torch.Tensor, toxic: np.ndarray, *, spread: int) -> np.ndarray:
         return layer(h).double().numpy()
 
 
+def test_a_layer_is_held_to_bring_back_less_of_the_spread_the_more_it_weighs(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(6)
+    toxic = np.arange(2000) % 2 == 0
+    z = rng.standard_normal((2000, D)).astype(np.float32)
+    z[:, :2] *= np.where(toxic, 3.0, 0.5)[:, None]
+    features = Features.of(z, toxic)
+    told = []
+    for weight in (0.0, 30.0):
+        settings = SmibSettings(width=16, steps=150, weight=0.0, spread=2, spread_weight=weight, erased_after=False)  # fmt: skip
+        after = filtered(train_smib(features, tmp_path / str(weight), settings), z)
+        told.append(probe_accuracy(after[:1500], toxic[:1500], after[1500:], toxic[1500:]))
+    assert told[1] < 0.65 < 0.8 < told[0]
+
+
 def test_an_erasure_needs_two_inner_units_a_direction() -> None:
     z, toxic, _ = synthetic(100, 12)
     features = Features.of(z, toxic)
