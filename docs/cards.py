@@ -84,7 +84,7 @@ bases and other sources (`python -m bench.judges`); fluency is SmolLM2-135M's, w
 fluency, sentence by sentence. 95 % intervals.
 
 {_every_table(found)}
-The tables were taken beside other work, the times with them. Spaces, contractions, four chat spellings and capitals are put right
+The times were taken with one other process running. Spaces, contractions, four chat spellings and capitals are put right
 where something was changed (`guardkit/text/spelling.py`); the row of the lexicon tidied alike shows what that alone is worth. The other student, an edit tagger on the same encoder
 (`bench.edit_tagger`, 34k pairs), repairs more and changes 4 to 5 % of harmless prompts: `guardkit/train/LOG.md`.
 
