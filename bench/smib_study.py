@@ -87,11 +87,13 @@ def final() -> list[Variant]:
     """On all prompts; what ships last."""
     longer = replace(_LONG, steps=200, weight=3.0, restart_steps=80)
     short = replace(_LONG, erased_after=False)
+    spread = replace(longer, steps=360, spread=64, spread_weight=2.0, width=192)
     return [
         Variant("smollm2-short", 29, short, _BLAMED, "blamed words unlearnt, a short training, no erasure at its end"),
         Variant("smollm2-longer", 29, longer, replace(_BLAMED, unlearn=4.0), "twice as long, blamed words count four times"),
         Variant("smollm2-balanced", 29, longer, replace(_BLAMED, unlearn=4.0, keep=2.0), "the same, clean texts count twice"),
         Variant("smollm2-thorough", 29, replace(longer, steps=320), replace(_BLAMED, unlearn=4.0, keep=2.0), "the same, 320 steps"),
+        Variant("smollm2-spread", 29, spread, replace(_BLAMED, unlearn=3.0, keep=2.0), "begun at an erasure of 64 directions of spread and held to it, 360 steps"),
         Variant("smollm2-weighed", 29, longer, replace(_BLAMED, unlearn=4.0, keep=1.75), "ships: between longer and balanced"),
     ]  # fmt: skip
 
