@@ -94,7 +94,8 @@ def final() -> list[Variant]:
         Variant("smollm2-balanced", 29, longer, replace(_BLAMED, unlearn=4.0, keep=2.0), "the same, clean texts count twice"),
         Variant("smollm2-thorough", 29, replace(longer, steps=320), replace(_BLAMED, unlearn=4.0, keep=2.0), "the same, 320 steps"),
         Variant("smollm2-spread", 29, spread, replace(_BLAMED, unlearn=3.0, keep=2.0), "begun at an erasure of 64 directions of spread and held to it, 360 steps"),
-        Variant("smollm2-weighed", 29, longer, replace(_BLAMED, unlearn=4.0, keep=1.75), "ships: between longer and balanced"),
+        Variant("smollm2-weighed", 29, longer, replace(_BLAMED, unlearn=4.0, keep=1.75), "between longer and balanced"),
+        Variant("smollm2-spread-48", 29, replace(spread, spread=48), replace(_BLAMED, unlearn=4.0, keep=2.0), "ships: 48 directions, blamed words count four times"),
     ]  # fmt: skip
 
 
