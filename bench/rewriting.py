@@ -91,10 +91,8 @@ def main() -> int:
         rewriters["edit tagger"] = load_edit_tagger(arguments.edit_tagger, arguments.run)
     guards = {name: Guard(policy, rewriter=rewriter) for name, rewriter in rewriters.items()}
     guard = guards["prompt-rewriter"]
-    if arguments.costs:
-        found = json.loads(arguments.out.read_text()) | _costs(guard, rewriters)
-    else:
-        found = _measured(guards, arguments) | _costs(guard, rewriters)
+    found = json.loads(arguments.out.read_text()) if arguments.costs else _measured(guards, arguments)  # fmt: skip
+    found |= _costs(guard, rewriters)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(rendered(found))
     return 0

@@ -78,8 +78,8 @@ def others() -> list[Variant]:
     spread = replace(_LONG, steps=200, weight=3.0, restart_steps=80, spread=24, width=192)
     return [
         Variant("as-released", 29, _RELEASED, Weights(keep=0.0), "form, loss, weights, rates of the release"),
-        Variant("no-smib-29", 29, replace(_LONG, weight=0.0), _BLAMED, "what ships, without its SMIB term"),
-        Variant("spread-29", 29, spread, replace(_BLAMED, unlearn=4.0, keep=1.75), "what ships, begun at an erasure of 24 directions of spread too"),
+        Variant("no-smib-29", 29, replace(_LONG, weight=0.0), _BLAMED, "blamed words unlearnt, 90 steps, no SMIB term"),
+        Variant("spread-29", 29, spread, replace(_BLAMED, unlearn=4.0, keep=1.75), "as smollm2-weighed, begun at an erasure of 24 directions of spread too"),
     ]  # fmt: skip
 
 

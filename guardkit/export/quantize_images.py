@@ -2,9 +2,8 @@
 
     guardkit export onnx image-safety --precision int8 --pictures pictures/ --out int8_models
 
-Weights have a scale an output channel, activations one a tensor, from the least to the greatest value that the pictures give; the first quarter of the layers stays in
-fp32. Whether its
-decisions are those of fp32 is for a measurement to say (`python -m bench.safe_pictures --int8`), and it ships only if they are.
+Weights have a scale an output channel, activations one a tensor, from the least to the greatest value that the pictures give; the first quarter of the
+layers stays in fp32. Whether its decisions are those of fp32 is for a measurement to say (`python -m bench.safe_pictures --int8`), and it ships only if they are.
 """
 
 from __future__ import annotations

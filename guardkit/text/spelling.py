@@ -16,7 +16,7 @@ _NO_APOSTROPHE = (
     re.compile(r"\b(that|what|where|there|who|he|she)(s)\b", re.IGNORECASE),
     re.compile(r"\b([iI])(m|ve)\b"),
 )  # fmt: skip
-"""Contractions that are no other word without their apostrophe; two in five people who rewrite a text put it there (ParaDetox, training)."""
+"""Contractions that are hardly ever another word without their apostrophe; many who rewrite a text put it there (train/LOG.md)."""
 _CHAT = {"u": "you", "ur": "your", "dnt": "don't", "kno": "know", "cuz": "because"}
 _CHAT_WORD = re.compile(rf"(?<![\w'’.\-])(?:{'|'.join(_CHAT)})(?![\w'’\-]|\.\w)")
 _SPEAKS = re.compile(r"\b(?:I|you|we|they|he|she|it)\b")

@@ -54,7 +54,9 @@ def fit_eraser(features: Tensor, toxic: Tensor, *, spread: int = 0) -> Eraser:
     widths, vectors = np.sqrt(values[kept]), vectors[:, kept]
     white = (x - x.mean(0)) @ vectors / widths
     means = white[a].mean(0) - white[~a].mean(0)
-    taken = np.column_stack([means, _spread(white[a], white[~a])[:, :spread]])
+    taken = means[:, None]
+    if spread:
+        taken = np.column_stack([means, _spread(white[a], white[~a])[:, :spread]])
     q, _ = np.linalg.qr(taken[:, : len(means)])
     return Eraser(u=(vectors * widths) @ q, v=(vectors / widths) @ q)
 

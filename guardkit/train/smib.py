@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from guardkit.errors import InputError
 from guardkit.train.erasure import fit_eraser
 from guardkit.train.smib_features import Features
 from guardkit.train.smib_losses import LOSSES, Loss
@@ -111,7 +112,7 @@ def train_smib(
         The layer, in eval mode.
 
     Raises:
-        InputError: The features cannot be used.
+        InputError: The features cannot be used, or a spread is to be erased where nothing begins at an erasure.
     """
     features.check("features")
     torch.manual_seed(settings.seed)
@@ -120,11 +121,14 @@ def train_smib(
     layer = Bottleneck(features.width, form=settings.form, width=settings.width)
     layer.standardize(*features.moments())
     means = features.means()
-    eraser = fit_eraser(means, features.toxic, spread=settings.spread)
+    taken = None
     if settings.erased and settings.form is Form.RESIDUAL:
+        eraser = fit_eraser(means, features.toxic, spread=settings.spread)
         layer.start_from(eraser, means.mean(0))
+        taken = _Taken(torch.as_tensor(eraser.v, dtype=torch.float32), means.mean(0))
+    elif settings.spread or settings.spread_weight:
+        raise InputError("spread: this training begins at no erasure. Expected form residual, and erased.")  # fmt: skip
     kept = _KeepFeatures(features, layer.scale)
-    taken = _Taken(torch.as_tensor(eraser.v, dtype=torch.float32), means.mean(0))
     run = _Run(layer, features, settings, kept if task is None else task, kept, taken)
     for step in range(run.resume(work), settings.steps):
         run.step(step)
@@ -186,7 +190,7 @@ class _Run:
         settings: SmibSettings,
         task: Task,
         kept: _KeepFeatures,
-        taken: _Taken,
+        taken: _Taken | None,
     ) -> None:
         self.layer, self.features, self.settings, self.task = layer, features, settings, task
         self.prior, self._scale = torch.tensor([0.5, 0.5]), features.means().std(0)
@@ -221,7 +225,7 @@ class _Run:
         task = self.task(z, batch)
         self.theta.zero_grad()
         total = self.settings.task_weight * task + self.settings.weight * toxicity
-        if self.settings.spread_weight:
+        if self.taken is not None and self.settings.spread_weight:
             total = total + self.settings.spread_weight * self.taken.back(z, batch.mask)
         total.backward()
         nn.utils.clip_grad_norm_(self.layer.parameters(), 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,6 +153,16 @@ def test_a_layer_is_held_to_bring_back_less_of_the_spread_the_more_it_weighs(
         after = filtered(train_smib(features, tmp_path / str(weight), settings), z)
         told.append(probe_accuracy(after[:1500], toxic[:1500], after[1500:], toxic[1500:]))
     assert told[1] < 0.65 < 0.8 < told[0]
+
+
+@pytest.mark.parametrize("how", [{"form": Form.PUBLISHED}, {"erased": False}], ids=["published", "not erased"])  # fmt: skip
+@pytest.mark.parametrize("asked", [{"spread": 2}, {"spread_weight": 1.0}], ids=["spread", "weight"])
+def test_a_spread_that_nothing_would_erase_is_refused(
+    tmp_path: Path, how: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    z, toxic, _ = synthetic(100, 12)
+    with pytest.raises(InputError, match="begins at no erasure"):
+        train_smib(Features.of(z, toxic), tmp_path, SmibSettings(steps=1, **how, **asked))
 
 
 def test_an_erasure_needs_two_inner_units_a_direction() -> None:
