@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import operator
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from guardkit.loop.generator import Generate, Generator
 from guardkit.loop.held import HOLD, PATIENCE
 from guardkit.loop.run import Plan, run_all
 from guardkit.loop.stream import AsyncStream, Stream
-from guardkit.policy.decide import decide, usable
+from guardkit.policy.decide import decide, stricter, usable
 from guardkit.policy.load import load_policy, load_preset
 from guardkit.policy.meaning import Known, check_meaning
 from guardkit.policy.rules import Policy, StagePolicy
@@ -66,7 +67,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _Asked = tuple[str, Context]
 _NO_CONTEXT = Context()
-_REWRITINGS = 2  # of one text, at most; the second sees what the first left
+_REWRITINGS = 3  # of one text, at most; each sees what the last one left
+_AIM = 0.3
+"""Share of each threshold that a text which is rewritten anyway is to stay below; chosen on sentences that no table holds (train/LOG.md)."""
 _BUDGET = Budget()
 _MOST_GENERATING = 1024  # calls of generators at once; chosen: far above what one process can serve
 _BLOCK = 64  # texts that are scored before the first of them is decided
@@ -143,6 +146,7 @@ class Guard:
         all_used = (*runners.values(), looking)
         self._info = tuple(dict.fromkeys(one.info for used in all_used for one in used))
         self._policy_id = policy.id
+        self._strict = {stage: stricter(policy, stage, _AIM) for stage in policy.stages}
         self._measurer = Measurer(policy, opened, cascade, translate)
         self._threads = DeadlineRunner()
         self._generators = DeadlineRunner(most_busy=_MOST_GENERATING)
@@ -358,8 +362,8 @@ class Guard:
     def rewrite(self, text: str, context: Context | None = None) -> str | None:
         """Make a prompt harmless in which the policy or the rewriter finds something wrong, and score what came of it.
 
-        What is still not allowed is rewritten once more. The first call opens `prompt-rewriter` where the
-        policy does not name the editor `rewrite`.
+        What is still not allowed, or only just, is rewritten up to twice more; the most harmless of what comes of it is
+        returned. The first call opens `prompt-rewriter` where the policy does not name the editor `rewrite`.
 
         Args:
             text: Any string.
@@ -379,23 +383,28 @@ class Guard:
             _typed(text),
             _valid(context),
         )
-        for is_last in (*[False] * _REWRITINGS, True):
+        edited: list[tuple[float, str]] = []
+        for round_ in range(_REWRITINGS + 1):
             if len(text) > self.policy.limits.max_characters:
-                return None
+                break
             check = _Check(Stage.PROMPT, stage_policy, text, context, self._clock(), None)
             decision, spans = self._decide(check, text, quick=False)
             check.clock.end()
             if decision.status is not Status.OK:
-                return None
-            fired = {one.category for one in decision.fired if is_harm(one.category)}
-            blamed = [span for span in spans if span.category in fired]
-            rewritten = text if is_last else self._rewriter.rewrite(text, blamed)
-            if rewritten == text:
-                return None if fired else text
-            if rewritten is None or not rewritten.strip():
-                return None
+                break
+            if round_ and not decision.flagged:
+                edited.append((_harm(decision), text))
+            suspects = self._suspects(check, decision) if round_ or decision.flagged else ()
+            if round_ == _REWRITINGS or (round_ and not suspects):
+                break
+            blamed = [span for span in spans if span.category in suspects]
+            rewritten = self._rewriter.rewrite(text, blamed)
+            if rewritten == text and not round_:
+                return None if decision.flagged else text
+            if rewritten in (None, text) or not rewritten.strip():
+                break
             text = rewritten
-        return None
+        return min(edited, key=operator.itemgetter(0))[1] if edited else None
 
     def enforce(self, decision: Decision) -> Decision:
         """Hand the decision back, or raise when its content must not be used.
@@ -755,19 +764,28 @@ class Guard:
         editors: Sequence[EditorRun],
         spans: Sequence[Span],
     ) -> Decision:
-        """Steps 4 and 5: edit, then measure and decide once more; what `rewrite` left may get another round."""
+        """Steps 4 and 5: edit, then measure and decide once more.
+
+        What `rewrite` left, not allowed or only just, gets further rounds; the most harmless text that is allowed is used.
+        """
         decision, text = before, check.text
-        for round_ in range(self.policy.limits.edits):
+        allowed = list[tuple[float, Decision]]()
+        if before.flagged:
+            editors = _also_of(editors, self._suspects(check, before))
+        why = ""
+        for _ in range(self.policy.limits.edits):
             try:
                 edited = self._edited(check, text, editors, spans)
             except Exception as e:  # noqa: BLE001  a failure boundary: an editor may be anybody's code
                 _log.warning("an editor failed: %s", type(e).__name__)
+                if allowed:
+                    break
                 status = Status.DEGRADED if decision.status is Status.OK else decision.status
                 decision = replace(decision, status=status, action=Action.EDIT)
                 return after_edit(decision, check.policy, "an editor failed")
+            if not edited.edits and text is check.text:
+                return after_edit(decision, check.policy, "no editor found anything to change")
             if not edited.edits:
-                if round_ == 0:
-                    return after_edit(decision, check.policy, "no editor found anything to change")
                 break
             text = edited.text
             decision = replace(
@@ -778,17 +796,42 @@ class Guard:
                 vault=edited.vault or decision.vault,
             )
             if len(text) > self.policy.limits.max_characters:
-                return undo(before, decision, check.policy, "the edited text is too long")
+                why = "the edited text is too long"
+                break
             again, spans = self._decide(check, text, quick=False)
             if again.status is not Status.OK:
                 decision = replace(decision, status=again.status)
             if again.action is Action.ALLOW:
                 reasons = (f"after edit, {reason}" for reason in again.reasons)
-                return replace(decision, reasons=(*decision.reasons, *reasons))
-            editors = [run for run in editors_to_run(again, check.policy) if run.name == REWRITE]
-            if again.action is not Action.EDIT or not editors:
+                done = replace(decision, reasons=(*decision.reasons, *reasons))
+                allowed.append((_harm(again), done))
+            else:
+                why = f"still not allowed ({again.reasons[0]})"
+            editors = self._editors_of_next_round(check, decision, again)
+            if not editors:
                 break
-        return undo(before, decision, check.policy, f"still not allowed ({again.reasons[0]})")
+        if allowed:
+            return min(allowed, key=operator.itemgetter(0))[1]
+        return undo(before, decision, check.policy, why)
+
+    def _editors_of_next_round(
+        self, check: _Check, edited: Decision, again: Decision
+    ) -> Sequence[EditorRun]:
+        """`rewrite`, where it may put right what is not allowed, or only just; else none."""
+        suspects = self._suspects(check, again)
+        if again.action is Action.ALLOW:
+            was_rewritten = any(edit.editor == REWRITE for edit in edited.edits)
+            return [EditorRun(REWRITE, suspects)] if was_rewritten and suspects else []
+        if again.action is not Action.EDIT:
+            return []
+        runs = [run for run in editors_to_run(again, check.policy) if run.name == REWRITE]
+        return _also_of(runs, suspects)
+
+    def _suspects(self, check: _Check, decision: Decision) -> frozenset[str]:
+        """The categories of harm that a rewriting should take less of: those scored at `_AIM` of a threshold or more."""
+        context = _in_language(check.context, decision.language)
+        strict = decide(self._strict[check.stage], check.stage, decision.scores, context=context)
+        return frozenset(one.category for one in strict.fired if is_harm(one.category))
 
     def _edited(
         self, check: _Check, text: str, editors: Sequence[EditorRun], spans: Sequence[Span]
@@ -825,6 +868,20 @@ class _Check(Struct, frozen=True):
     context: Context
     clock: Clock
     ahead: Prepared | None
+
+
+def _harm(decision: Decision) -> float:
+    """The largest score of harm, in [0, 1]; 1 where one could not be measured."""
+    scores = (score for category, score in decision.scores.items() if is_harm(category))
+    return max((1.0 if score is None else score for score in scores), default=0.0)
+
+
+def _also_of(runs: Sequence[EditorRun], suspects: frozenset[str]) -> list[EditorRun]:
+    """The runs; `rewrite` gets the spans of further categories."""
+    return [
+        dataclasses.replace(run, categories=run.categories | suspects) if run.name == REWRITE else run
+        for run in runs
+    ]
 
 
 def _made_again(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from guardkit.decision import Decision
 from guardkit.policy.rules import Policy, Rule, When
-from guardkit.taxonomy import Stage
+from guardkit.taxonomy import Stage, is_harm
 from guardkit.types import Action, Context, Fired, Guidance, Scores, Status
 
 _NO_CONTEXT = Context()
@@ -73,6 +75,27 @@ def decide(
         status=_status(scores, unmeasured),
         guidance=_guidance(fired) if action is Action.REGENERATE else None,
     )
+
+
+def stricter(policy: Policy, stage: Stage, share: float) -> Policy:
+    """The policy with the thresholds of a stage's rules on harm at a share of what they were.
+
+    >>> from guardkit.policy.rules import Rule, StagePolicy, When
+    >>> rule = Rule("no-threats", When("threat", 0.8), Action.BLOCK)
+    >>> strict = stricter(Policy("demo", prompt=StagePolicy(rules=(rule,))), Stage.PROMPT, 0.25)
+    >>> strict.prompt.rules[0].when.at_least
+    0.2
+    """
+    stage_policy = policy.stage(stage)
+    if stage_policy is None:
+        return policy
+    rules = tuple(
+        replace(rule, when=replace(rule.when, at_least=share * rule.when.at_least))
+        if is_harm(rule.when.category)
+        else rule
+        for rule in stage_policy.rules
+    )
+    return replace(policy, **{stage.name.lower(): replace(stage_policy, rules=rules)})
 
 
 def usable(policy: Policy, decision: Decision, original: object, *, name: str) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     """Bounds on the work one check may cause."""
 
     edits: Annotated[int, Meta(ge=0, le=3)] = 1
-    """Edit rounds; each costs one more scoring run. A second one is for what `rewrite` left."""
+    """Edit rounds; each costs one more scoring run. Those after the first are for what `rewrite` left, not allowed or only just."""
     regenerations: Annotated[int, Meta(ge=0, le=16)] = 1
     max_characters: Annotated[int, Meta(ge=1, le=1_000_000)] = 8000
     too_long: FailureAction = "block"

@@ -24,6 +24,7 @@ _MOST_TOGETHER = 8
 _LONGEST_TOGETHER = 48  # tokens
 _MOST_PADDING = 4  # tokens
 _TOKEN_RANK = 3  # token_logits: [windows, tokens, categories]
+_SHOWN = 0.05  # score from which a category has a span; chosen: below every threshold that is shipped
 _MOST_WINDOWS = 16  # windows of 128 tokens in one run: about 60 MB of activations
 
 
@@ -131,23 +132,31 @@ class TextScorer:
         return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
     def _interpret(self, prompt: Prompt, windows: Windows, outputs: Arrays) -> Scored:
-        """The maximum over windows is the text's score; tokens above the span threshold are spans."""
+        """The maximum over windows is the text's score; tokens above the span threshold are spans.
+
+        A category that is scored at `_SHOWN` or more and that no token reaches the threshold of has the word of its
+        largest token logit: whatever a rule fires on has a place in the text.
+        """
         count, length = windows.inputs["input_ids"].shape
         categories = len(self.categories)
         _, logits = checked_output(
             outputs, "logits", shape=(count, categories), manifest=self.manifest
         )
         highest = (max(logits[column::categories]) for column in range(categories))
-        values = map(calibrate, highest, self._calibration)
+        values = list(map(calibrate, highest, self._calibration))
         scores = Scores(dict(zip(self.categories, values, strict=True)))
         if not self._has_tokens:  # a classifier of somebody's own: it has no spans
             return Scored(scores)
         token_logits, flat = checked_output(
             outputs, "token_logits", shape=(count, length, categories), manifest=self.manifest
         )
-        if max(flat, default=-math.inf) < self._span_bar:
+        is_shown = [score >= _SHOWN for score in values]
+        if max(flat, default=-math.inf) < self._span_bar and not any(is_shown):
             return Scored(scores)
-        spans = _spans(prompt, windows, token_logits, self.manifest, self._span_bar)
+        is_text = windows.offsets[..., 1] > windows.offsets[..., 0]
+        peaks = np.where(is_text[..., None], token_logits, -np.inf).max(axis=(0, 1))
+        bars = np.where(is_shown, np.minimum(peaks, self._span_bar), self._span_bar)
+        spans = _spans(prompt, windows, token_logits, self.manifest, bars)
         return Scored(scores, tuple(spans))
 
 
@@ -198,10 +207,10 @@ def _spans(
     windows: Windows,
     token_logits: Floats,
     manifest: Manifest,
-    bar: float,
+    bars: Floats,
 ) -> Iterator[Span]:
-    """Runs of words that hold a token logit at or above the bar, a category at a time."""
-    found = token_logits >= bar  # [windows, tokens, categories]
+    """Runs of words that hold a token logit at or above the bar of a category, a category at a time."""
+    found = token_logits >= bars  # [windows, tokens, categories]
     offsets = windows.offsets
     is_text = offsets[..., 1] > offsets[..., 0]
     for column in np.flatnonzero(found.any(axis=(0, 1))):

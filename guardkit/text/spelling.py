@@ -19,10 +19,16 @@ _NO_APOSTROPHE = (
 """Contractions that are hardly ever another word without their apostrophe; many who rewrite a text put it there (train/LOG.md)."""
 _CHAT = {"u": "you", "ur": "your", "dnt": "don't", "kno": "know", "cuz": "because"}
 _CHAT_WORD = re.compile(rf"(?<![\w'’.\-])(?:{'|'.join(_CHAT)})(?![\w'’\-]|\.\w)")
-_SPEAKS = re.compile(r"\b(?:I|you|we|they|he|she|it)\b")
+_SENTENCE = re.compile(
+    r"\b(?:(?-i:I)|me|you|we|us|they|he|she|it|is|are|was|were|do|does|did|has|have|had|will|would|can|could|should|not)\b"
+    r"|\w['’](?:t|m|re|ve|ll|d)\b|\b(?:that|there|what|who|here|how)['’]s\b",
+    re.IGNORECASE,
+)
+"""Words that captions and prompts mostly lack: what holds one is a sentence."""
 _LONE_I = re.compile(r"(?<![\w'’.\-])i(?=['’\s,!?;]|\.?(?:\s|\Z))")
 _SENTENCE_START = re.compile(r"(\A\W*|[.!?]\s+)([a-z])(?=[a-z]*\b)")
 _ENDS = (".", "!", "?")
+_UNFINISHED = re.compile(r"(?<=[^\W_])(?=\s*\Z)")
 
 
 def joined(text: str, piece: str) -> str:
@@ -88,11 +94,11 @@ def in_the_manner_of(text: str, out: str) -> str:
 def tidied(text: str) -> str:
     """Tidy a text as people do who rewrite one.
 
-    No space before a mark or inside a contraction, an apostrophe in it, "I" for "i", "you" for "u"; capitals at the start of
-    sentences, where the text ends as a sentence does or somebody speaks in it. Line breaks stay.
+    No space before a mark or inside a contraction, an apostrophe in it, "I" for "i", "you" for "u"; where it is a sentence and
+    no caption, a capital at its start and a full stop at its end. Line breaks stay.
 
     >>> tidied("i don 't know , do you ?"), tidied("dont tell me u saw them")
-    ("I don't know, do you?", "Don't tell me you saw them")
+    ("I don't know, do you?", "Don't tell me you saw them.")
     >>> tidied("a castle , oil painting")
     'a castle, oil painting'
     """
@@ -102,9 +108,10 @@ def tidied(text: str) -> str:
         text = pattern.sub(r"\1'\2", text)
     text = _CHAT_WORD.sub(lambda match: _CHAT[match[0]], text)
     text = _LONE_I.sub("I", text)
-    if not text.rstrip().endswith(_ENDS) and not _SPEAKS.search(text):
+    if not text.rstrip().endswith(_ENDS) and not _SENTENCE.search(text):
         return text
-    return _SENTENCE_START.sub(lambda match: match[1] + match[2].upper(), text)
+    text = _SENTENCE_START.sub(lambda match: match[1] + match[2].upper(), text)
+    return _UNFINISHED.sub(".", text)
 
 
 def spelled(text: str, ranges: Sequence[tuple[int, int]], items: Sequence[str | int]) -> str:

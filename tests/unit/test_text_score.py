@@ -123,6 +123,18 @@ def test_spans_lead_back_to_the_original(scorer: TextScorer, text: str, found: l
     assert [text[span.start : span.end] for span in score(scorer, text).spans] == found
 
 
+@pytest.mark.parametrize(("text", "found"), [("an idiot fool", ["idiot"]), ("hello", [])])
+def test_what_is_scored_has_a_place_where_no_word_reaches_the_threshold(
+    tiny_artifact: Artifact, text: str, found: list[str]
+) -> None:
+    assert tiny_artifact.manifest.text is not None
+    options = msgspec.structs.replace(tiny_artifact.manifest.text, span_threshold=0.999)
+    manifest = msgspec.structs.replace(tiny_artifact.manifest, text=options)
+    artifact = msgspec.structs.replace(tiny_artifact, manifest=manifest)
+    spans = score(TextScorer(artifact, open_runner(artifact, RunnerOptions())), text).spans
+    assert [text[span.start : span.end] for span in spans] == found
+
+
 def test_a_span_carries_its_category_its_score_and_its_model(scorer: TextScorer) -> None:
     assert score(scorer, "kill the idiot").spans == (
         Span(9, 14, "insult", 0.982, "text-safety"),

@@ -14,18 +14,21 @@ from guardkit.text.spelling import spelled, tidied, with_articles
     [
         pytest.param("we know , now !", "We know, now!", id="space before a mark"),
         pytest.param("is n't it ? ! !", "Is n't it?!!", id="marks in a row"),
-        pytest.param("you don 't , we 're", "You don't, we're", id="contraction"),
-        pytest.param("so i said i 'd go", "So I said I'd go", id="I"),
-        pytest.param("it isnt theirs, Im sure", "It isn't theirs, I'm sure", id="no apostrophe"),
-        pytest.param("IF YOU DONT", "IF YOU DON'T", id="no apostrophe, in capitals"),
+        pytest.param("you don 't , we 're", "You don't, we're.", id="contraction"),
+        pytest.param("so i said i 'd go", "So I said I'd go.", id="I"),
+        pytest.param("it isnt theirs, Im sure", "It isn't theirs, I'm sure.", id="no apostrophe"),
+        pytest.param("IF YOU DONT", "IF YOU DON'T.", id="no apostrophe, in capitals"),
         pytest.param(
-            "its ill will was well known", "its ill will was well known", id="other words"
+            "its ill shell", "its ill shell", id="other words"
         ),
-        pytest.param("u and ur cat", "You and your cat", id="chat spellings"),
+        pytest.param("u and ur cat", "You and your cat.", id="chat spellings"),
         pytest.param(
             "a u-turn in the u.s. by ur-nammu", "a u-turn in the u.s. by ur-nammu", id="no chat"
         ),
-        pytest.param("a portrait of her boss", "a portrait of her boss", id="nobody speaks"),
+        pytest.param("a portrait of her boss", "a portrait of her boss", id="a caption"),
+        pytest.param("my boss's hat", "my boss's hat", id="a caption with an s"),
+        pytest.param("that's a hat \n", "That's a hat. \n", id="a sentence"),
+        pytest.param('say "it is"', 'Say "it is"', id="a sentence that ends in a mark"),
         pytest.param("part ii, i.e. a map", "part ii, i.e. a map", id="no I"),
         pytest.param("one. two. three.", "One. Two. Three.", id="sentences"),
         pytest.param("a castle. a moat", "a castle. a moat", id="no sentence at the end"),
