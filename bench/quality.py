@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from bench.tables import rendered
-from guardkit import Guard
+from guardkit import Action, Guard
 from guardkit.export.card import Measured, bootstrap, lowest_threshold, wilson
 from guardkit.metrics.ranking import auprc, recall_at_fpr, roc_auc
 from guardkit.policy.load import load_preset
@@ -82,10 +82,15 @@ def main() -> int:
 
 
 def harms_alone(policy: Policy) -> Policy:
-    """The policy without its rules on who is named: what is measured here is harm."""
+    """The policy without its rules on who is named, and without its editors: what is measured here is what harm is found."""
     assert policy.prompt is not None  # noqa: S101  a preset
-    rules = tuple(rule for rule in policy.prompt.rules if rule.when.category in CATEGORIES)
-    prompt = replace(policy.prompt, scorers=("text-safety",), rules=rules)
+    rules = tuple(
+        replace(rule, action=Action.BLOCK, using=None)
+        for rule in policy.prompt.rules
+        if rule.when.category in CATEGORIES
+    )
+    topics = ("blocklist",) if any(rule.when.topic for rule in rules) else ()
+    prompt = replace(policy.prompt, scorers=(*topics, "text-safety"), editors=(), rules=rules)
     return replace(policy, prompt=prompt)
 
 

@@ -879,7 +879,9 @@ def _harm(decision: Decision) -> float:
 def _also_of(runs: Sequence[EditorRun], suspects: frozenset[str]) -> list[EditorRun]:
     """The runs; `rewrite` gets the spans of further categories."""
     return [
-        dataclasses.replace(run, categories=run.categories | suspects) if run.name == REWRITE else run
+        dataclasses.replace(run, categories=run.categories | suspects)
+        if run.name == REWRITE
+        else run
         for run in runs
     ]
 

@@ -16,12 +16,12 @@ from guardkit.policy.rules import Limits, Rule, StagePolicy, When
 from guardkit.runtime.base import Arrays
 from guardkit.runtime.fake import FakeRunner
 from guardkit.text.rewrite import (
-    Rewriter,
     END,
     NOWHERE,
     START,
     LanguageModelRewriter,
     ModelRewriter,
+    Rewriter,
     check_pair,
     edits_between,
     passages,

@@ -18,9 +18,7 @@ from guardkit.text.spelling import spelled, tidied, with_articles
         pytest.param("so i said i 'd go", "So I said I'd go.", id="I"),
         pytest.param("it isnt theirs, Im sure", "It isn't theirs, I'm sure.", id="no apostrophe"),
         pytest.param("IF YOU DONT", "IF YOU DON'T.", id="no apostrophe, in capitals"),
-        pytest.param(
-            "its ill shell", "its ill shell", id="other words"
-        ),
+        pytest.param("its ill shell", "its ill shell", id="other words"),
         pytest.param("u and ur cat", "You and your cat.", id="chat spellings"),
         pytest.param(
             "a u-turn in the u.s. by ur-nammu", "a u-turn in the u.s. by ur-nammu", id="no chat"
