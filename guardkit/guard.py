@@ -1,40 +1,26 @@
-"""`Guard`: the only conductor. Read top to bottom, it tells what happens to a text.
-
-check_prompt(text)
-  1 text.normalize    str -> Prompt          disguises undone, positions kept
-  2 scorers           Prompt -> Scores       in the policy's order, within `timeout_ms`
-  3 policy.decide     Scores -> Decision     pure
-       ALLOW | REGENERATE | BLOCK -> done
-       EDIT:
-  4 editors           str -> str             those the fired rules name, in the policy's order
-  5 1 to 3 once more                         still not allowed -> the policy's `after_edit`
-
-check_output(image=...), check_edit(before=..., after=...)  the path of an image is in `guard_images.py`
-"""
+"""`Guard`: the only conductor. The path of a text is in `guard_texts.py`, that of an image in `guard_images.py`."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
-import operator
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from guardkit.decision import Decision
 from guardkit.errors import Blocked, Fault, InputError, PolicyError
+from guardkit.guard_texts import Check, TextChecks
 from guardkit.loop.budget import Budget
 from guardkit.loop.generator import Generate, Generator
 from guardkit.loop.held import HOLD, PATIENCE
 from guardkit.loop.run import Plan, run_all
 from guardkit.loop.stream import AsyncStream, Stream
-from guardkit.policy.decide import decide, stricter, usable
+from guardkit.policy.decide import usable
 from guardkit.policy.load import load_policy, load_preset
 from guardkit.policy.meaning import Known, check_meaning
 from guardkit.policy.rules import Policy, StagePolicy
@@ -43,18 +29,18 @@ from guardkit.runtime.base import OpenRunner, RunnerInfo, open_runner
 from guardkit.runtime.clock import Clock, Watchdog
 from guardkit.runtime.deadline import DeadlineRunner
 from guardkit.steps import REWRITE
-from guardkit.taxonomy import IMAGE_STAGES, Stage, is_harm
+from guardkit.taxonomy import IMAGE_STAGES, Stage
 from guardkit.text.anonymize import Mode, anonymize, vault_of
 from guardkit.text.cascade import may_clear, open_cascade, runners_of
 from guardkit.text.edit import Editor
-from guardkit.text.editors import Edited, EditorRun, Editors, after_edit, editors_to_run, undo
+from guardkit.text.editors import Editors
 from guardkit.text.identifiers import apart, find
 from guardkit.text.measure import Measurer, Prepared, Translate
 from guardkit.text.opening import open_rewriter, open_scorers, open_tagger
 from guardkit.text.rewrite import Rewriter
 from guardkit.text.score import Scorer
 from guardkit.text.tagger import Tagger
-from guardkit.types import Action, Context, Guidance, RunResult, Scores, Span, Status
+from guardkit.types import Action, Context, Guidance, RunResult, Scores
 from guardkit.vault import Vault
 
 if TYPE_CHECKING:
@@ -67,9 +53,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _Asked = tuple[str, Context]
 _NO_CONTEXT = Context()
-_REWRITINGS = 3  # of one text, at most; each sees what the last one left
-_AIM = 0.3
-"""Share of each threshold that a text which is rewritten anyway is to stay below; chosen on sentences that no table holds (train/LOG.md)."""
 _BUDGET = Budget()
 _MOST_GENERATING = 1024  # calls of generators at once; chosen: far above what one process can serve
 _BLOCK = 64  # texts that are scored before the first of them is decided
@@ -130,7 +113,6 @@ class Guard:
         if rewriter is not None or REWRITE in policy.editors:
             rewriter = open_rewriter(policy, rewriter, open_runner)
         self._opened_rewriter = rewriter
-        self._editors = Editors(policy, editors or {}, rewriter)
         given = {scorer.name: scorer for scorer in scorers}
         opened = open_scorers(policy, given, open_runner)
         self._scorers = opened
@@ -146,8 +128,9 @@ class Guard:
         all_used = (*runners.values(), looking)
         self._info = tuple(dict.fromkeys(one.info for used in all_used for one in used))
         self._policy_id = policy.id
-        self._strict = {stage: stricter(policy, stage, _AIM) for stage in policy.stages}
         self._measurer = Measurer(policy, opened, cascade, translate)
+        own = Editors(policy, editors or {}, rewriter)
+        self._texts = TextChecks(policy, self._measurer, own)
         self._threads = DeadlineRunner()
         self._generators = DeadlineRunner(most_busy=_MOST_GENERATING)
         limit_ms = policy.timeout_ms
@@ -378,33 +361,13 @@ class Guard:
             InputError: `text` is not a str, or the policy has no prompt stage.
             ArtifactError: There is no `prompt-rewriter`.
         """
-        stage_policy, text, context = (
-            self._stage_policy(Stage.PROMPT),
-            _typed(text),
-            _valid(context),
-        )
-        edited: list[tuple[float, str]] = []
-        for round_ in range(_REWRITINGS + 1):
-            if len(text) > self.policy.limits.max_characters:
-                break
-            check = _Check(Stage.PROMPT, stage_policy, text, context, self._clock(), None)
-            decision, spans = self._decide(check, text, quick=False)
-            check.clock.end()
-            if decision.status is not Status.OK:
-                break
-            if round_ and not decision.flagged:
-                edited.append((_harm(decision), text))
-            suspects = self._suspects(check, decision) if round_ or decision.flagged else ()
-            if round_ == _REWRITINGS or (round_ and not suspects):
-                break
-            blamed = [span for span in spans if span.category in suspects]
-            rewritten = self._rewriter.rewrite(text, blamed)
-            if rewritten == text and not round_:
-                return None if decision.flagged else text
-            if rewritten in (None, text) or not rewritten.strip():
-                break
-            text = rewritten
-        return min(edited, key=operator.itemgetter(0))[1] if edited else None
+        stage_policy, text = self._stage_policy(Stage.PROMPT), _typed(text)
+        context = _valid(context)
+
+        def check_of(text: str) -> Check:
+            return Check(Stage.PROMPT, stage_policy, text, context, self._clock(), None)
+
+        return self._texts.rewritten(text, self._rewriter, check_of)
 
     def enforce(self, decision: Decision) -> Decision:
         """Hand the decision back, or raise when its content must not be used.
@@ -687,10 +650,10 @@ class Guard:
     ) -> Decision:
         policy, text, context = self._stage_policy(stage), _typed(text), _valid(context)
         clock = self._clock()
-        check = _Check(stage, policy, text, context, clock, ahead)
+        check = Check(stage, policy, text, context, clock, ahead)
         decision = self._too_long(check)
         if decision is None:
-            decision = self._decide_and_edit(check)
+            decision = self._texts.decide_and_edit(check)
         return replace(
             decision,
             policy_id=self._policy_id,
@@ -707,7 +670,7 @@ class Guard:
         clock.end()
         return scores
 
-    def _too_long(self, check: _Check) -> Decision | None:
+    def _too_long(self, check: Check) -> Decision | None:
         """The answer to a text over the limit, which is not scored; None for any other."""
         limits = self.policy.limits
         if len(check.text) <= limits.max_characters:
@@ -721,123 +684,6 @@ class Guard:
                 f"{len(check.text)} characters, at most {limits.max_characters}: {action.value}",
             ),
             guidance=Guidance({}) if action is Action.REGENERATE else None,
-        )
-
-    def _decide_and_edit(self, check: _Check) -> Decision:
-        """Steps 2 to 5."""
-        quick = may_clear(check.policy)
-        decision, spans = self._decide(check, check.text, quick=quick, ahead=check.ahead)
-        if decision.fired:
-            categories = {fired.category for fired in decision.fired}
-            found = tuple(sorted(span for span in spans if span.category in categories))
-            decision = replace(decision, spans=found)
-        if decision.action > Action.EDIT:
-            return decision
-        editors = editors_to_run(decision, check.policy)
-        if not editors:
-            return decision
-        if self.policy.limits.edits == 0:
-            return after_edit(decision, check.policy, "edits are limited to 0")
-        return self._edit(decision, check, editors, spans)
-
-    def _decide(
-        self, check: _Check, text: str, *, quick: bool, ahead: Prepared | None = None
-    ) -> tuple[Decision, list[Span]]:
-        measured = self._measurer.measure(
-            check.policy, text, check.clock, context=check.context, quick=quick, ahead=ahead
-        )
-        decision = decide(
-            self.policy,
-            check.stage,
-            measured.scores,
-            context=_in_language(check.context, measured.language),
-            failed=measured.failed,
-            late=measured.late,
-            foreign=measured.foreign,
-        )
-        return replace(decision, tier=measured.tier, language=measured.language), measured.spans
-
-    def _edit(
-        self,
-        before: Decision,
-        check: _Check,
-        editors: Sequence[EditorRun],
-        spans: Sequence[Span],
-    ) -> Decision:
-        """Steps 4 and 5: edit, then measure and decide once more.
-
-        What `rewrite` left, not allowed or only just, gets further rounds; the most harmless text that is allowed is used.
-        """
-        decision, text = before, check.text
-        allowed = list[tuple[float, Decision]]()
-        if before.flagged:
-            editors = _also_of(editors, self._suspects(check, before))
-        why = ""
-        for _ in range(self.policy.limits.edits):
-            try:
-                edited = self._edited(check, text, editors, spans)
-            except Exception as e:  # noqa: BLE001  a failure boundary: an editor may be anybody's code
-                _log.warning("an editor failed: %s", type(e).__name__)
-                if allowed:
-                    break
-                status = Status.DEGRADED if decision.status is Status.OK else decision.status
-                decision = replace(decision, status=status, action=Action.EDIT)
-                return after_edit(decision, check.policy, "an editor failed")
-            if not edited.edits and text is check.text:
-                return after_edit(decision, check.policy, "no editor found anything to change")
-            if not edited.edits:
-                break
-            text = edited.text
-            decision = replace(
-                decision,
-                action=Action.EDIT,
-                edits=decision.edits + edited.edits,
-                text=text,
-                vault=edited.vault or decision.vault,
-            )
-            if len(text) > self.policy.limits.max_characters:
-                why = "the edited text is too long"
-                break
-            again, spans = self._decide(check, text, quick=False)
-            if again.status is not Status.OK:
-                decision = replace(decision, status=again.status)
-            if again.action is Action.ALLOW:
-                reasons = (f"after edit, {reason}" for reason in again.reasons)
-                done = replace(decision, reasons=(*decision.reasons, *reasons))
-                allowed.append((_harm(again), done))
-            else:
-                why = f"still not allowed ({again.reasons[0]})"
-            editors = self._editors_of_next_round(check, decision, again)
-            if not editors:
-                break
-        if allowed:
-            return min(allowed, key=operator.itemgetter(0))[1]
-        return undo(before, decision, check.policy, why)
-
-    def _editors_of_next_round(
-        self, check: _Check, edited: Decision, again: Decision
-    ) -> Sequence[EditorRun]:
-        """`rewrite`, where it may put right what is not allowed, or only just; else none."""
-        suspects = self._suspects(check, again)
-        if again.action is Action.ALLOW:
-            was_rewritten = any(edit.editor == REWRITE for edit in edited.edits)
-            return [EditorRun(REWRITE, suspects)] if was_rewritten and suspects else []
-        if again.action is not Action.EDIT:
-            return []
-        runs = [run for run in editors_to_run(again, check.policy) if run.name == REWRITE]
-        return _also_of(runs, suspects)
-
-    def _suspects(self, check: _Check, decision: Decision) -> frozenset[str]:
-        """The categories of harm that a rewriting should take less of: those scored at `_AIM` of a threshold or more."""
-        context = _in_language(check.context, decision.language)
-        strict = decide(self._strict[check.stage], check.stage, decision.scores, context=context)
-        return frozenset(one.category for one in strict.fired if is_harm(one.category))
-
-    def _edited(
-        self, check: _Check, text: str, editors: Sequence[EditorRun], spans: Sequence[Span]
-    ) -> Edited:
-        return check.clock.within_limit(
-            lambda: self._editors.run(editors, text, spans, check.clock), name="editors"
         )
 
     # --- either ----------------------------------------------------------------------------------
@@ -857,33 +703,6 @@ class Guard:
                 f"policy '{self.policy.policy}' has no stage '{stage.value}'. It has: {stages}."
             )
         return stage_policy
-
-
-class _Check(Struct, frozen=True):
-    """One text on its way through a stage."""
-
-    stage: Stage
-    policy: StagePolicy
-    text: str
-    context: Context
-    clock: Clock
-    ahead: Prepared | None
-
-
-def _harm(decision: Decision) -> float:
-    """The largest score of harm, in [0, 1]; 1 where one could not be measured."""
-    scores = (score for category, score in decision.scores.items() if is_harm(category))
-    return max((1.0 if score is None else score for score in scores), default=0.0)
-
-
-def _also_of(runs: Sequence[EditorRun], suspects: frozenset[str]) -> list[EditorRun]:
-    """The runs; `rewrite` gets the spans of further categories."""
-    return [
-        dataclasses.replace(run, categories=run.categories | suspects)
-        if run.name == REWRITE
-        else run
-        for run in runs
-    ]
 
 
 def _made_again(
@@ -921,13 +740,6 @@ def _open_images(
     from guardkit.guard_images import ImageChecks  # Pillow: an optional package
 
     return ImageChecks(policy, image_scorers, open_runner, stage)
-
-
-def _in_language(context: Context, language: str | None) -> Context:
-    """The context with the language the text was found to be in, unless the caller said which."""
-    if language is None or context.language is not None:
-        return context
-    return dataclasses.replace(context, language=language)
 
 
 def _typed(text: object) -> str:

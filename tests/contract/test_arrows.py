@@ -27,13 +27,13 @@ FLOORS = {
     ),
     2: ("policy", "runtime"),
     3: ("text", "image", "steer", "loop", "shapes"),
-    4: ("guard", "guard_images", "train", "export"),
+    4: ("guard", "guard_texts", "guard_images", "train", "export"),
     5: ("bench", "evaluate", "serve", "rollout", "integrations"),
     6: ("cli",),  # the commands: one of them runs each room of floor 5
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 # Floor 1 is one vocabulary in several files; export reads what train makes; the conductor has two halves.
-NEIGHBOURS = (set(FLOORS[1]), {"train", "export"}, {"guard", "guard_images"})
+NEIGHBOURS = (set(FLOORS[1]), {"train", "export"}, {"guard", "guard_texts", "guard_images"})
 # Torch lives with training and export; an adapter for somebody's torch code may meet it too.
 TORCH_ROOMS = {"train", "export", "integrations"}
 TORCH = {"torch", "transformers", "optimum", "safetensors"}
