@@ -47,7 +47,7 @@ class Person:
     is_generic: bool
     """Somebody of whom "woman" or "man" says as much."""
     is_joined: bool = False
-    """A plural that "and" ties to the next one, as open: "doctors and nurses"."""
+    """A plural that "and" ties to the next one, whose phrase is for both: "doctors and nurses of different ages"."""
 
 
 Range = tuple[int, int]
@@ -81,18 +81,26 @@ def find_people(
         for index, mention in enumerate(mentions)
         if _is_free(units, mentions, index, names) and not _is_bad(units, mentions, index)
     }
-    return [_joined(units, mentions, people, index) for index in people]
+    return [
+        replace(one, is_joined=True) if _is_joined(units, mentions, people, said, index) else one
+        for index, one in people.items()
+    ]
 
 
-def _joined(
-    units: Sequence[Unit], mentions: Sequence[Mention], people: Mapping[int, Person], index: int
-) -> Person:
-    """A person, who says whether the next one is as open and tied to them."""
-    one, other = people[index], people.get(index + 1)
-    if other is None or one.open != other.open:
-        return one
-    is_joined = are_joined(units, mentions[index], mentions[index + 1])
-    return replace(one, is_joined=is_joined) if is_joined else one
+def _is_joined(
+    units: Sequence[Unit],
+    mentions: Sequence[Mention],
+    people: Mapping[int, Person],
+    said: Sequence[Marks],
+    index: int,
+) -> bool:
+    """Whether "and" ties a person to the next one, and what goes behind that one says it of both, or already does."""
+    following = index + 1
+    if following == len(mentions) or not are_joined(units, mentions[index], mentions[following]):
+        return False
+    other = people.get(following)
+    is_shared = not said[following].isdisjoint(_TELLS)
+    return is_shared or (other is not None and people[index].open == other.open)
 
 
 def _person(text: str, units: Sequence[Unit], mention: Mention, said: Marks) -> Person:

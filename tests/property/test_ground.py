@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from guardkit.policy.rules import Attributes, Ground, Specific
@@ -73,7 +73,12 @@ OPTIONS = st.builds(
 )
 
 
+_BOTH = Ground(attributes=Attributes(gender={}, ethnicity={"Black": 1}, age={"elderly": 1}))
+
+
 @given(text=PROMPTS, options=OPTIONS)
+@example("men and doctors of different ages", _BOTH)
+@example("doctors and the doctors of different ages", _BOTH)
 @settings(deadline=None)
 def test_a_second_run_changes_nothing(text: str, options: Ground) -> None:
     ground = Grounder(options, this_year=2026)
