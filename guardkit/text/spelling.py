@@ -8,6 +8,8 @@ from collections.abc import Sequence
 _CLOSING = frozenset(".,!?;:)]}%'’")
 _OPENING = ("(", "[", "{", "'", "’", "-", "/", "#", "$", "@")
 _ARTICLE = re.compile(r"\b([aA])(n?)(?=\s+([a-zA-Z]\w*))")
+_AT_END = r"(?=\s*(?:[.,;:!?]|\Z))"
+_LONE_ARTICLE = re.compile(rf"(\S+)\s+(an?|the){_AT_END}", re.IGNORECASE)
 _SPACED_MARK = re.compile(r"(?<=\S)[ \t]+(?=[.,!?;:]+(?:\s|\Z))")
 _SPACED_CONTRACTION = re.compile(r"(?<=\w)[ \t]*(['’])[ \t]*(?=(?:t|s|m|re|ve|ll|d)\b)", re.IGNORECASE)  # fmt: skip
 _NO_APOSTROPHE = (
@@ -57,6 +59,22 @@ def with_articles(text: str, out: str) -> str:
         return match[1] + ("n" if takes_an(word) else "")
 
     return _ARTICLE.sub(agreeing, out)
+
+
+def without_lone_articles(text: str, out: str) -> str:
+    """No article before a mark or the end, as a word that was left out leaves one; what the text had so stays.
+
+    >>> without_lone_articles("a man with an axe, photo", "a man with an, photo")
+    'a man with, photo'
+    >>> without_lone_articles("vitamin a, idiot", "vitamin a, friend")
+    'vitamin a, friend'
+    """
+
+    def kept(match: re.Match[str]) -> str:
+        had = re.search(rf"{re.escape(match[1])}\s+{match[2]}{_AT_END}", text, re.IGNORECASE)
+        return match[0] if had else match[1]
+
+    return _LONE_ARTICLE.sub(kept, out)
 
 
 def article_is_known(word: str) -> bool:
@@ -140,4 +158,4 @@ def spelled(text: str, ranges: Sequence[tuple[int, int]], items: Sequence[str | 
         out, last = out + text[start:end], item
     if last is not None and last == len(ranges) - 2:
         out += text[ranges[last][1] :]
-    return in_the_manner_of(text, with_articles(text, out))
+    return in_the_manner_of(text, without_lone_articles(text, with_articles(text, out)))

@@ -51,6 +51,15 @@ def test_letters_do_not_tell_the_article_of_an_hour() -> None:
     assert with_articles("a long hour", "a hour") == "a hour"
 
 
+def test_a_word_that_is_left_out_takes_its_article_along() -> None:
+    ranges = [(0, 0), (0, 1), (2, 7), (8, 10), (11, 16), (16, 17), (18, 23), (0, 0)]
+    assert spelled("a night in Paris, photo", ranges, [1, 2, "an", 5, 6]) == "a night, photo"
+    assert (
+        spelled("a night an, photo", [*ranges[:4], (10, 11), (12, 17), (0, 0)], [1, 2, 3, 4, 5])
+        == "a night an, photo"
+    )
+
+
 def test_written_pieces_stand_among_copied_ones() -> None:
     ranges = [(0, 0), (0, 1), (2, 7), (8, 11), (11, 12), (0, 0)]
     assert spelled("a silly fox.", ranges, [1, "small", 3, 4]) == "a small fox."
