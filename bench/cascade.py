@@ -82,7 +82,9 @@ def _parsed() -> argparse.Namespace:
     )
     parser.add_argument("--flagged", type=int, default=3000, help="flagged texts needed, at least")
     parser.add_argument("--mix", type=int, default=1000, help="texts of a mix")
-    parser.add_argument("--policy", default="text-to-image")
+    parser.add_argument(
+        "--policy", default="chat", help="not one whose editors look at every text: it clears none"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser.parse_args()
 

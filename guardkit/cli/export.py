@@ -30,7 +30,7 @@ def add(verbs: Verbs) -> None:
         example="guardkit export text-safety --help",
     )
     kinds = parser.add_subparsers(metavar="MODEL", required=True)
-    for name, version in (("text-safety", "0.4.0"), ("text-safety-multi", "0.1.0")):
+    for name, version in (("text-safety", "0.5.0"), ("text-safety-multi", "0.1.0")):
         text = add_verb(
             kinds,
             name,

@@ -66,7 +66,7 @@ def add(verbs: Verbs) -> None:
     fast.add_argument("--rows", type=int, default=60_000, help="training texts to draw")
     fast.add_argument("--processes", type=int, default=2)
     fast.add_argument("--flagged", type=int, default=3000, help="texts the bounds need, at least")
-    fast.add_argument("--version", default="0.4.0")
+    fast.add_argument("--version", default="0.5.0")
     fast.set_defaults(run=run_text_safety_fast)
     tagger = add_verb(
         models,

@@ -20,7 +20,7 @@ from guardkit.errors import InputError
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
-MOST_LOST = 0.003
+MOST_LOST = 0.002
 """Largest share of flagged texts that may be cleared, at the upper end of its confidence interval.
 
 The promise is 0.5 %: what is left is for texts on which the bounds were not chosen."""

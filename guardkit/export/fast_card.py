@@ -15,7 +15,7 @@ from guardkit.export.bounds import MOST_LOST, Loss, choose_cut, most_lost
 from guardkit.train.data import HARMLESS_SOURCES, Pool
 from guardkit.train.teacher import HELD, VALID
 
-_SHARES = (0.001, 0.0025, MOST_LOST, 0.01, 0.02, 0.05)
+_SHARES = (0.001, MOST_LOST, 0.0025, 0.01, 0.02, 0.05)
 _HARMLESS = 0.1  # no known label above it
 
 

@@ -143,7 +143,7 @@ _LABELS = {
 }
 """A written pair's category -> what `text-safety` learns of its source, in `written.parse_categories`' form."""
 _WORD = re.compile(r"\w+")
-_RATE = 16.0  # of a draw: as rare and as telling as twins
+_RATE = 8.0  # of a draw; 16 made image prompts of any kind look risky
 
 
 def load_twins_of_repairs(folder: Path, *, split: str) -> Pool:

@@ -30,6 +30,9 @@ from guardkit.types import Context, Turn
 
 _WRITTEN_RATE = 12.0  # few, and they carry what the pool lacks
 _TWIN_RATE = 30.0  # `twins*.txt`: what the model gets wrong
+_IMAGE_TWIN_RATE = (
+    60.0  # `twins_image*.txt`: beside so many risky image prompts, what only looks like one
+)
 _CONTEXT_RATE = 16.0
 _LABELLED_RATE = 4.0
 _VALID_SHARE = 0.1
@@ -139,9 +142,15 @@ def _read_texts(path: Path, split: str, *, language: str = ENGLISH) -> Pool:
         _stacked([labels for (labels, _), _ in rows]),
         weights=_stacked([weights for (_, weights), _ in rows]),
         source=f"written-{path.stem.replace('_', '-')}",
-        rate=_TWIN_RATE if path.stem.startswith("twins") else _WRITTEN_RATE,
+        rate=_rate_of(path.stem),
         language=language,
     )
+
+
+def _rate_of(stem: str) -> float:
+    if stem.startswith("twins_image"):
+        return _IMAGE_TWIN_RATE
+    return _TWIN_RATE if stem.startswith("twins") else _WRITTEN_RATE
 
 
 def _read_contexts(path: Path, split: str) -> Pool:

@@ -96,7 +96,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     pair = {"text": "you will", "yes": ["threat"], "context": {"turns": [["user", "hurt"]]}}
     (written / "context.jsonl").write_text(json.dumps(pair) + "\n")
     (written / "repairs").mkdir()
-    repairs = [f"insult | you are the idiot {at} => you are the friend {at}" for at in range(6)]
+    repairs = [f"insult | you are the idiot {at} => you are the friend {at}" for at in range(12)]
     (written / "repairs" / "demo.txt").write_text("\n".join(repairs) + "\n")
     return folders
 
