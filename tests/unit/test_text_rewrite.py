@@ -74,7 +74,7 @@ class Script:
 
 
 def rewriter(
-    artifact: Artifact, script: Script, *, similarity: float = 1.0, risk: float = 2.0
+    artifact: Artifact, script: Script, *, similarity: float = 1.0, risk: float = 1.0
 ) -> ModelRewriter:
     seen: list[int] = []
 
@@ -170,7 +170,7 @@ def test_what_nobody_blames_and_the_model_finds_nothing_wrong_with_stays(
     artifact: Artifact,
 ) -> None:
     script = Script({4: 6}, end=7)
-    calm = rewriter(artifact, script, risk=1.2)
+    calm = rewriter(artifact, script, risk=-0.1)
     assert calm.rewrite("a portrait of my idiot neighbour") == "a portrait of my idiot neighbour"
     assert script.runs == 0
     blamed = [Span(17, 22, "insult", 0.9, "test")]
