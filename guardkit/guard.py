@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from guardkit.image.video import VideoInput
     from guardkit.runtime.gather import Gatherer, Ticket
 
-_log = logging.getLogger(__name__)
 _Asked = tuple[str, Context]
 _NO_CONTEXT = Context()
 _BUDGET = Budget()

@@ -118,9 +118,9 @@ class TextChecks:
                 status = Status.DEGRADED if decision.status is Status.OK else decision.status
                 decision = replace(decision, status=status, action=Action.EDIT)
                 return after_edit(decision, check.policy, "an editor failed")
-            if not edited.edits and text is check.text:
-                return after_edit(decision, check.policy, "no editor found anything to change")
             if not edited.edits:
+                if decision is before:
+                    return after_edit(decision, check.policy, "no editor found anything to change")
                 break
             text = edited.text
             decision = replace(

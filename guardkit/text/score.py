@@ -24,9 +24,7 @@ _MOST_TOGETHER = 8
 _LONGEST_TOGETHER = 48  # tokens
 _MOST_PADDING = 4  # tokens
 _TOKEN_RANK = 3  # token_logits: [windows, tokens, categories]
-_SHOWN = (
-    0.05  # score from which a category has a span; chosen: below every threshold that is shipped
-)
+_SHOWN = 0.05  # a score that has a span in any case; chosen: below every shipped threshold
 _MOST_WINDOWS = 16  # windows of 128 tokens in one run: about 60 MB of activations
 
 
